@@ -61,7 +61,7 @@ def main() -> None:
         images = [(folder / "images" / f"{n}.jpg").read_bytes() for n in range(arguments.images)]
         large = folder / "large.jpg"
         source = (
-            open_largest(arguments.photos) if arguments.photos else render_photo(random.Random(12), *LARGE, "large")
+            open_largest(arguments.photos) if arguments.photos else render_photo(random.Random(12), *LARGE, "clock")
         )
         _resize_to_large(source).save(large, quality=90)
         mean_mp = sum(_count_pixels(data) for data in images) / len(images) / 1e6

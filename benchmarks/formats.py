@@ -10,6 +10,7 @@ from PIL import Image
 from benchmarks.compression_methods import cpu_s, ours
 from gql_imgproc.imaging.compress import ImageLimits, inspect
 from gql_imgproc.standalone.sample_images import render_sample
+from gql_imgproc.standalone.sample_products import PRODUCTS
 
 #: Maximum number of images of the formats that are slow to encode.
 _FEW = 6
@@ -25,15 +26,15 @@ _SOURCES: dict[str, dict[str, Any]] = {
 
 
 def print_table(photographs: list[bytes]) -> None:
-    few = range(min(_FEW, len(photographs)))
+    few = tuple(PRODUCTS)[: min(_FEW, len(photographs))]
     print(f"{'':24} {'images':>8} {'bytes saved':>12} {'ms CPU/MP':>10}")
     _print_row("JPEG, 4:4:4", photographs[0::2])
     _print_row("JPEG, 4:2:0", photographs[1::2])
     for name, settings in _SOURCES.items():
         _print_row(name, [_encode(data, settings) for data in photographs[: len(few)]])
-    _print_row("PNG, drawing", [render_sample(f"{n}-plan.png") for n in few])
-    _print_row("PNG, cut out", [render_sample(f"{n}-cutout.png") for n in few])
-    _print_row("GIF, animated", [render_sample(f"{n}-moves.gif") for n in few])
+    _print_row("PNG, drawing", [render_sample(f"{product}-plan.png") for product in few])
+    _print_row("PNG, cut out", [render_sample(f"{product}-cutout.png") for product in few])
+    _print_row("GIF, animated", [render_sample(f"{product}-moves.gif") for product in few])
 
 
 def _encode(data: bytes, settings: dict[str, Any]) -> bytes:

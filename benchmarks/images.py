@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from gql_imgproc.standalone.sample_images import render_photo
+from gql_imgproc.standalone.sample_products import PRODUCTS
 
 #: Minimum and maximum side of a crop in pixels. The mean area is about 1.24 megapixels.
 SIDES = (800, 1400)
@@ -28,9 +29,10 @@ def crop_photographs(
     chance: random.Random, count: int, photographs: Path | None, sides: tuple[int, int] = SIDES
 ) -> Iterator[Image.Image]:
     sources = [_open(path) for path in _find_large(photographs)] if photographs else []
-    for number in range(count):
+    products = tuple(PRODUCTS)
+    for _ in range(count):
         width, height = chance.randint(*sides), chance.randint(*sides)
-        source = chance.choice(sources) if sources else render_photo(chance, width, height, str(number))
+        source = chance.choice(sources) if sources else render_photo(chance, width, height, chance.choice(products))
         left = chance.randint(0, max(0, source.width - width))
         top = chance.randint(0, max(0, source.height - height))
         yield source.crop((left, top, left + width, top + height))
