@@ -178,6 +178,10 @@ def test_image_survives_a_killed_worker_and_a_lost_redis_while_workers_are_added
 
         # when all processes of a worker are killed, two workers are added, and Redis is lost,
         docker("exec", killed, "sh", "-c", "kill -9 -1; true")
+        # Compose would replace a container that does not run.
+        wait_for(
+            lambda: inspect(killed, "{{.RestartCount}}") == "1" and inspect(killed, "{{.State.Running}}") == "true"
+        )
         assert asyncio.run(processed(request_id)) < IMAGES
         checkout.set_values(WORKERS="4")
         checkout.run_documented("Compose apply")
