@@ -177,7 +177,7 @@ def test_image_survives_a_killed_worker_and_a_lost_redis_while_workers_are_added
         killed, other = containers("worker")
 
         # when all processes of a worker are killed, two workers are added, and Redis is lost,
-        docker("exec", killed, "sh", "-c", "kill -9 -1; true")
+        docker("exec", "--detach", killed, "sh", "-c", "kill -9 -1")
         # Before Compose may replace containers: the engine restarts one.
         wait_for(lambda: inspect(killed, "{{.RestartCount}} {{.State.Running}}") == "1 true")
         assert inspect(other, "{{.RestartCount}}") == "0"
