@@ -143,7 +143,11 @@ class ImageOptions:
         int | None, typer.Option(min=1, help="Largest height in pixels; images are reduced to fit, never enlarged.")
     ] = None
     fit: Annotated[
-        Fit, typer.Option(case_sensitive=False, help="Whether all of the image stays, or what exceeds both is cut off.")
+        Fit,
+        typer.Option(
+            case_sensitive=False,
+            help="INSIDE keeps all of the image; COVER cuts off what exceeds the ratio of the largest sides.",
+        ),
     ] = DEFAULT.fit
     crop: Annotated[
         Crop | None,

@@ -12,7 +12,8 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from gql_imgproc.standalone.sample_products import PRODUCTS, Colour, Finish, Part, Product, Shape
+from gql_imgproc.standalone.sample_products import PRODUCTS, Colour, Finish, Part, Product
+from gql_imgproc.standalone.sample_shapes import Shape
 
 #: Views that show the other side, and those that are taken from close up.
 _MIRRORED = ("side", "off", "back", "sole", "open")

@@ -11,11 +11,9 @@ from enum import StrEnum
 from math import cos, radians, sin
 from typing import TypeAlias
 
-from PIL import ImageDraw
+from gql_imgproc.standalone.sample_shapes import Shape, arc, area, box, line, mirror, oval
 
 Colour: TypeAlias = tuple[int, int, int]
-#: Draws the shape of a part, in percent times the factor.
-Shape: TypeAlias = Callable[[ImageDraw.ImageDraw, float], None]
 
 
 class Finish(StrEnum):
@@ -42,42 +40,6 @@ class Product:
     wall: Colour
     #: Whether it stands on a floor; others hang on the wall.
     stands: bool = True
-
-
-def box(left: float, top: float, right: float, bottom: float, radius: float = 1) -> Shape:
-    def draw(pen: ImageDraw.ImageDraw, unit: float) -> None:
-        pen.rounded_rectangle([value * unit for value in (left, top, right, bottom)], radius * unit, fill=255)
-
-    return draw
-
-
-def oval(left: float, top: float, right: float, bottom: float) -> Shape:
-    return lambda pen, unit: pen.ellipse([value * unit for value in (left, top, right, bottom)], fill=255)
-
-
-def arc(left: float, top: float, right: float, bottom: float, start: float, end: float, width: float) -> Shape:
-    def draw(pen: ImageDraw.ImageDraw, unit: float) -> None:
-        outline = [value * unit for value in (left, top, right, bottom)]
-        pen.arc(outline, start, end, fill=255, width=round(width * unit))
-
-    return draw
-
-
-def area(*points: tuple[float, float]) -> Shape:
-    return lambda pen, unit: pen.polygon([(x * unit, y * unit) for x, y in points], fill=255)
-
-
-def line(width: float, *points: tuple[float, float]) -> Shape:
-    def draw(pen: ImageDraw.ImageDraw, unit: float) -> None:
-        pen.line([(x * unit, y * unit) for x, y in points], fill=255, width=round(width * unit), joint="curve")
-        for x, y in (points[0], points[-1]):
-            pen.circle((x * unit, y * unit), width * unit / 2, fill=255)
-
-    return draw
-
-
-def mirror(*points: tuple[float, float]) -> Shape:
-    return area(*((100 - x, y) for x, y in points))
 
 
 STEEL, DARK, BLACK, CREAM = (196, 199, 203), (62, 64, 68), (34, 34, 37), (240, 233, 219)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, cast
@@ -116,7 +116,7 @@ def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
         return
     images = [page.image for page in pages]
     data = encode(images, EncodeSettings(options.quality, pages[0].extras))
-    if _has_pages(data, images):
+    if _has_pages(data, images, len(images)):
         yield data
 
 
@@ -128,17 +128,7 @@ def shed(source: OpenedImage, options: Options) -> bytes:
     shed = location.erase_from_tiff(data, pages)[: tiff_directories.find_end(data)]
     # Hostile tags place metadata over the image, or the image behind its end.
     with decode_errors():
-        return shed if shed == data or _have_equal_pages(shed, data, pages) else data
-
-
-def _have_equal_pages(data: bytes, other: bytes, count: int) -> bool:
-    with open(BytesIO(data)) as one, open(BytesIO(other)) as two:
-        for number in range(count):
-            one.seek(number)
-            two.seek(number)
-            if (one.mode, one.size, one.tobytes()) != (two.mode, two.size, two.tobytes()):
-                return False
-    return True
+        return shed if shed == data or _has_pages(shed, _iter_pages(data, pages), pages) else data
 
 
 def _load_pages(image: TiffImagePlugin.TiffImageFile, count: int, metadata: Metadata) -> list[_Page]:
@@ -198,10 +188,17 @@ def _choose_predictor(image: Image.Image) -> int:
     return min((1, 2), key=lambda predictor: len(_save(centre, Extras(), predictor)))
 
 
-def _has_pages(data: bytes, pages: list[Image.Image]) -> bool:
+def _iter_pages(data: bytes, count: int) -> Iterator[Image.Image]:
+    with open(BytesIO(data)) as image:
+        for number in range(count):
+            image.seek(number)
+            yield image
+
+
+def _has_pages(data: bytes, pages: Iterable[Image.Image], count: int) -> bool:
     """Whether the file decodes to exactly these pages."""
-    with Image.open(BytesIO(data), formats=["TIFF"]) as decoded:
-        if getattr(decoded, "n_frames", 1) != len(pages):
+    with open(BytesIO(data)) as decoded:
+        if getattr(decoded, "n_frames", 1) != count:
             return False
         for number, page in enumerate(pages):
             decoded.seek(number)

@@ -64,9 +64,7 @@ def record(
     results = [linked[item.image.id] for item in results if item.image.id in linked]
     # Before their originals: a crash after this transaction leaves an original that is claimed again.
     copies, postponed = _finish_repeats(connection, [item for item in results if item.image.id in locked.originals])
-    # No image refers to these yet, and none will if theirs is cancelled before the next transaction.
-    unreferenced = {output.rendition.id for id in postponed if not copies[id] for output in linked[id].outputs}
-    renditions.plan_check(connection, unreferenced & inserted)
+    _plan_checks(connection, [linked[id] for id in postponed if not copies[id]], inserted)
     results = [item for item in results if item.image.id not in postponed]
     if results:
         connection.execute(_FINISH, [_finish_values(item) for item in sorted(results, key=lambda item: item.image.id)])
@@ -96,6 +94,12 @@ def record(
         frozenset(postponed),
         Counter({id: len(finals) for id, finals in copies.items()}),
     )
+
+
+def _plan_checks(connection: Connection, postponed: Collection[FinishedImage], inserted: Set[UUID]) -> None:
+    """No image refers to these renditions yet, and none will if theirs is cancelled before the next transaction."""
+    unreferenced = {output.rendition.id for item in postponed for output in item.outputs}
+    renditions.plan_check(connection, unreferenced & inserted)
 
 
 def _wake_lanes(connection: Connection, returns: Iterable[ReturnedImage]) -> None:
