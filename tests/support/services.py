@@ -202,8 +202,9 @@ def advance_in_background(runtime: Runtime) -> None:
     loop = asyncio.get_running_loop()
 
     def handle(request_id: UUID) -> None:
-        subject, step = ("advance", request_id), partial(lifecycle.advance, runtime, request_id)
-        loop.call_soon_threadsafe(runtime.background.start, subject, step)
+        # A subject of its own: a message is not lost while the last one of its request is about to end.
+        step = partial(lifecycle.advance, runtime, request_id)
+        loop.call_soon_threadsafe(runtime.background.start, object(), step)
 
     runtime.queue.advance = handle  # type: ignore[method-assign]
 
