@@ -1,20 +1,19 @@
 """The ZIP archive of a request: its images under readable names, and its output CSV, as a stream.
 
-Nothing is stored on the way. Besides a few small images that are read ahead, memory holds only the table of contents,
-which a ZIP archive has at its end: about half a kilobyte per image.
+Nothing is stored on the way. Besides a few small images that are read ahead, memory holds only the compressed table of
+contents, which a ZIP archive has at its end, and a hash of each name: about 60 bytes per image.
 """
 
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from typing import Self
-
-from zipstream import ZipStream
 
 from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import ObjectMissing
@@ -23,6 +22,7 @@ from gql_imgproc.requests.file_names import name_image
 from gql_imgproc.requests.repository.image_outputs import FurtherOutput
 from gql_imgproc.requests.repository.output_rows import OutputRow, read_output_rows
 from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.requests.zip_writer import ZipWriter
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage.object_store import ObjectStore, StoredObject
 from gql_imgproc.storage.paths import image_key
@@ -56,55 +56,37 @@ class _Image:
 
 async def stream_archive(runtime: Runtime, request: Snapshot, output: StoredObject) -> AsyncIterator[bytes]:
     """Yields the archive. Raises StorageError if an image cannot be read, so that no archive lacks one silently."""
-    archive = ZipStream()
+    outputs = [name for name, _ in Options.from_json(request.options).of_outputs()]
+    archive, names = ZipWriter(request.updated_at), _UniqueNames(1 + request.total_images * len(outputs))
     output_name = output_download(request.csv_filename, request.profile, request.output_name or "").filename
-    numbers = {output_name: 1}
-    async for piece in _add_object(archive, output_name, output):
+    async for piece in archive.add_file(names.add(output_name), output.chunks):
         yield piece
-    async with aclosing(_read_images(runtime, request)) as images:
-        async for image, data in images:
-            name = _unique(image.name, numbers)
-            if data is None:
-                async for piece in _add_object(archive, name, await _open(runtime.storage, image.key)):
-                    yield piece
-            else:
-                archive.add(data, name)
-                for piece in archive.file():
-                    yield piece
-    for piece in archive.footer():
+    async with aclosing(_read_images(runtime, request, outputs)) as images:
+        async for name, chunks in images:
+            async for piece in archive.add_file(names.add(name), chunks):
+                yield piece
+    for piece in archive.finish():
         yield piece
 
 
-async def _add_object(archive: ZipStream, name: str, stored: StoredObject) -> AsyncIterator[bytes]:
-    # The archive is not asynchronous: each chunk is read before the archive takes it, after the header of the file.
-    pending: deque[bytes] = deque()
-    archive.add(_drain(pending), name, size=stored.size_bytes)
-    for piece in archive.file():
-        yield piece
-        if chunk := await anext(stored.chunks, b""):
-            pending.append(chunk)
-
-
-def _drain(pending: deque[bytes]) -> Iterator[bytes]:
-    while pending:
-        yield pending.popleft()
-
-
-async def _read_images(runtime: Runtime, request: Snapshot) -> AsyncGenerator[tuple[_Image, bytes | None]]:
-    """Yields each image with its bytes; None instead of the bytes of a large one."""
-    names = [name for name, _ in Options.from_json(request.options).of_outputs()]
+async def _read_images(
+    runtime: Runtime, request: Snapshot, outputs: Sequence[str | None]
+) -> AsyncGenerator[tuple[str, AsyncIterator[bytes]]]:
+    """Yields the name and the bytes of each image. `outputs`: names of the outputs."""
     reading: deque[tuple[_Image, asyncio.Task[bytes] | None]] = deque()
     try:
         for start in range(0, request.total_products, PAGE_PRODUCTS):
-            rows = await runtime.db.read(read_output_rows, request.id, start, PAGE_PRODUCTS, len(names))
+            rows = await runtime.db.read(read_output_rows, request.id, start, PAGE_PRODUCTS, len(outputs))
             completed = (row for row in rows if row.status is ImageStatus.COMPLETED)
-            for image in chain.from_iterable(_Image.of_row(row, names) for row in completed):
+            for image in chain.from_iterable(_Image.of_row(row, outputs) for row in completed):
                 is_small = image.size_bytes <= READ_AHEAD_BYTES
                 reading.append((image, asyncio.create_task(runtime.storage.get(image.key)) if is_small else None))
                 if len(reading) > READ_AHEAD:
-                    yield await _finish(*reading.popleft())
+                    yield reading[0][0].name, _read_chunks(runtime.storage, *reading[0])
+                    reading.popleft()
         while reading:
-            yield await _finish(*reading.popleft())
+            yield reading[0][0].name, _read_chunks(runtime.storage, *reading[0])
+            reading.popleft()
     finally:
         tasks = [task for _, task in reading if task]
         for task in tasks:
@@ -112,22 +94,35 @@ async def _read_images(runtime: Runtime, request: Snapshot) -> AsyncGenerator[tu
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _finish(image: _Image, task: asyncio.Task[bytes] | None) -> tuple[_Image, bytes | None]:
-    return image, await task if task else None
+async def _read_chunks(storage: ObjectStore, image: _Image, task: asyncio.Task[bytes] | None) -> AsyncIterator[bytes]:
+    if task:
+        yield await task
+    elif stored := await storage.open(image.key):
+        async for chunk in stored.chunks:
+            yield chunk
+    else:
+        raise ObjectMissing(f"The object {image.key} does not exist.")
 
 
-async def _open(storage: ObjectStore, key: str) -> StoredObject:
-    if stored := await storage.open(key):
-        return stored
-    raise ObjectMissing(f"The object {key} does not exist.")
+class _UniqueNames:
+    def __init__(self, max_names: int) -> None:
+        #: A hash table with half of its places free, of 16 bytes per name; a set of names takes ten times as much.
+        self._hashes = array("Q", bytes(16 * max_names))
+        #: Further numbers are not searched for but taken once, since all images may have the same name.
+        self._numbers = count(10)
 
+    def add(self, name: str) -> str:
+        """Returns the name, with a number if an earlier file has it."""
+        stem, _, extension = name.rpartition(".")
+        others = (f"{stem}-{number}.{extension}" for number in chain(range(2, 10), self._numbers))
+        return next(unique for unique in chain([name], others) if self._take(unique))
 
-def _unique(name: str, numbers: dict[str, int]) -> str:
-    """Returns the name, with a number if an earlier file has it. `numbers`: the last one of each name so far."""
-    stem, _, extension = name.rpartition(".")
-    unique = name
-    while unique in numbers:
-        numbers[name] += 1
-        unique = f"{stem}-{numbers[name]}.{extension}"
-    numbers[unique] = 1
-    return unique
+    def _take(self, name: str) -> bool:
+        """Whether no earlier file has the name. Two names with the same hash only get a number."""
+        hashes, hashed = self._hashes, hash(name) % 2**64 or 1
+        index = hashed % len(hashes)
+        while hashes[index] not in (0, hashed):
+            index = (index + 1) % len(hashes)
+        is_free = not hashes[index]
+        hashes[index] = hashed
+        return is_free

@@ -147,18 +147,32 @@ async def test_memory_does_not_grow_with_the_size_of_the_images(api: Api, monkey
     assert peak < 8 * 1024 * 1024
 
 
-def test_name_that_many_files_have_is_looked_up_a_constant_number_of_times() -> None:
-    class CountingDict(dict[str, int]):
-        lookups = 0
+def test_name_that_many_files_have_is_looked_up_a_limited_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, lookups = archive._UniqueNames(1_002), 0
+    take = names._take
 
-        def __contains__(self, key: object) -> bool:
-            self.lookups += 1
-            return super().__contains__(key)
+    def count_lookup(name: str) -> bool:
+        nonlocal lookups
+        lookups += 1
+        return take(name)
 
-    numbers = CountingDict({"shop.csv": 1, "chair-3.jpg": 1})
+    monkeypatch.setattr(names, "_take", count_lookup)
 
-    names = [archive._unique("chair.jpg", numbers) for _ in range(1_000)]
+    found = [names.add(name) for name in ("shop.csv", "chair-3.jpg", *["chair.jpg"] * 1_000)]
 
-    assert names[:4] == ["chair.jpg", "chair-2.jpg", "chair-4.jpg", "chair-5.jpg"]
-    assert len(set(names)) == 1_000
-    assert numbers.lookups == 2_000
+    assert found[2:6] == ["chair.jpg", "chair-2.jpg", "chair-4.jpg", "chair-5.jpg"]
+    assert found[9:12] == ["chair-9.jpg", "chair-10.jpg", "chair-11.jpg"]
+    assert len(set(found)) == 1_002
+    assert lookups < 10 * 1_002
+
+
+def test_names_with_the_same_hash_differ() -> None:
+    class SameHash(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            return 0
+
+    names = archive._UniqueNames(3)
+
+    assert [names.add(SameHash(name)) for name in ("a.jpg", "b.jpg", "c.jpg")] == ["a.jpg", "b-2.jpg", "c-2.jpg"]
