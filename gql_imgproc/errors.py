@@ -55,7 +55,7 @@ class ObjectMissing(StorageError):
 
 
 class StoreNotConfirmed(StorageError):
-    """The marker in the object store does not name this database, or names a later state of it."""
+    """The marker in the object store does not name this database, names a later state of it, or is disputed."""
 
 
 def unavailable_message(error: BaseException | None) -> str | None:

@@ -97,8 +97,8 @@ def confirm_store() -> None:
     """Confirm that no service with another database uses the object store, so that objects are deleted again.
 
     Needed after the database was restored, or the object store was changed. Until then nothing is deleted from the
-    store; afterwards, each object that this database does not refer to. A service with an earlier copy of the database
-    deletes nothing from then on.
+    store; afterwards, each object that this database does not refer to. A service with a copy of the database deletes
+    nothing from then on: if two run, confirm with the original.
 
     \b
     Example:

@@ -95,8 +95,9 @@ class Database:
         if self.sqlite:
             self._reader = sqlite_engine(url, "BEGIN", durability, connections)
             self._writer = sqlite_engine(url, "BEGIN IMMEDIATE", durability, connections)
+            self._durable_writer = sqlite_engine(url, "BEGIN IMMEDIATE", "power", 1)
         else:
-            self._reader = self._writer = postgresql_engine(url, connections, prepare=prepare)
+            self._reader = self._writer = self._durable_writer = postgresql_engine(url, connections, prepare=prepare)
         self._read_threads = ThreadPoolExecutor(connections, thread_name_prefix="db")
         self._write_threads = (
             ThreadPoolExecutor(1, thread_name_prefix="db-write") if self.sqlite else self._read_threads
@@ -113,15 +114,17 @@ class Database:
         """
         return await self._run(self._write_threads, partial(self.write_now, work, *args, **kwargs))
 
+    async def write_durably(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`write` that survives a power failure, whatever the `durability` of the others."""
+        return await self._run(self._write_threads, partial(self._write, self._durable_writer, work, *args, **kwargs))
+
     def read_now(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`read` on the calling thread."""
         return self._transact(self._reader, lambda connection: work(connection, *args, **kwargs), lost_commit_s=0)
 
     def write_now(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`write` on the calling thread."""
-        return self._transact(
-            self._writer, lambda connection: work(connection, *args, **kwargs), lost_commit_s=LOST_COMMIT_TIMEOUT_S
-        )
+        return self._write(self._writer, work, *args, **kwargs)
 
     def close(self) -> None:
         """Waits for running transactions, but not for an unavailable database; then closes every connection."""
@@ -129,7 +132,13 @@ class Database:
         self._write_threads.shutdown()
         self._read_threads.shutdown()
         self._writer.dispose()
+        self._durable_writer.dispose()
         self._reader.dispose()
+
+    def _write(self, engine: Engine, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._transact(
+            engine, lambda connection: work(connection, *args, **kwargs), lost_commit_s=LOST_COMMIT_TIMEOUT_S
+        )
 
     async def _run(self, threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         queued_at = time.monotonic()

@@ -585,7 +585,7 @@ store_marker = Table(
     "store_marker",
     metadata,
     Column("database_id", Uuid, primary_key=True),
-    # Each cleanup raises it by a random step. 0: the database has not marked a store yet.
+    # Each cleanup raises it. 0: the database has not marked a store yet.
     Column("epoch", BigInteger, nullable=False),
 )
 

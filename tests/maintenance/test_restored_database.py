@@ -19,7 +19,7 @@ from gql_imgproc.maintenance.scheduler import periodic_tasks, run_as_leader
 from gql_imgproc.requests import commands
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
-from gql_imgproc.storage.store_marker import confirm_store
+from gql_imgproc.storage.store_marker import EARLIER_EPOCHS, confirm_store
 from tests.support.api_clients import ANYBODY
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
@@ -96,7 +96,7 @@ async def test_restored_database_deletes_nothing_before_an_operator_confirms(
     async with service(settings, database_url) as live:
         await upload(live, f'{HEADER}1,Table,"{shared},{new}"\n')
         await work_all(live)
-        for _ in range(2):
+        for _ in range(1 + EARLIER_EPOCHS):
             assert await retention.delete_orphans(live) == 0
         stored = await list_objects(live)
         # An input, an output and a report of each request, and two images.
@@ -133,3 +133,49 @@ async def test_restored_database_deletes_nothing_before_an_operator_confirms(
         for delete in (retention.delete_orphans, retention.delete_unused_renditions):
             with pytest.raises(StoreNotConfirmed, match="its marker names another database"):
                 await delete(live)
+
+
+@pytest.mark.parametrize("first", ["original", "copy"])
+async def test_copy_that_starts_at_once_stops_itself_and_the_original(
+    settings: Settings,
+    database_url: str,
+    backup_url: str,
+    image_host: ImageHost,
+    monkeypatch: pytest.MonkeyPatch,
+    first: str,
+) -> None:
+    # Given a backup that is started at the store of the original, which has a new request since,
+    async with service(settings, database_url) as live:
+        await retention.delete_orphans(live)
+    back_up(database_url, backup_url)
+    async with service(settings, database_url) as live, service(settings, backup_url) as copy:
+        new = image_host.add("/new.jpg", jpeg(2))
+        await upload(live, f"{HEADER}1,Table,{new}\n")
+        await work_all(live)
+        stored = await list_objects(live)
+        assert len(stored) == 4
+
+        # when both clean up, while the new objects are younger than the grace time,
+        one, other = (live, copy) if first == "original" else (copy, live)
+        assert await retention.delete_orphans(one) == 0
+        with pytest.raises(StoreNotConfirmed, match="this database and a copy of it both use it"):
+            await retention.delete_orphans(other)
+
+        # then neither deletes them after it.
+        monkeypatch.setattr(retention, "ORPHAN_SECONDS", -60)
+        for runtime in (one, other, one):
+            with pytest.raises(StoreNotConfirmed) as refused:
+                await retention.delete_orphans(runtime)
+            assert str(refused.value) == (
+                "Nothing is deleted from the object store: this database and a copy of it both use it. "
+                "Stop one of the two services, or set its IMGPROC_STORAGE_URL to another place. "
+                "Then run `gql-imgproc confirm-store` with the other one."
+            )
+        assert await list_objects(live) == stored
+
+        # The operator confirms the original: only the copy is refused.
+        assert await confirm_store(live.db, live.storage)
+        assert await retention.delete_orphans(live) == 0
+        with pytest.raises(StoreNotConfirmed, match="its marker names another database"):
+            await retention.delete_orphans(copy)
+        assert await list_objects(live) == stored
