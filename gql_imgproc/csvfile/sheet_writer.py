@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
@@ -34,6 +34,7 @@ class SheetWriter:
                 (int, "0"),
                 (date, "yyyy-mm-dd"),
                 (datetime, "yyyy-mm-dd hh:mm:ss"),
+                (time, "hh:mm:ss"),
                 (timedelta, "[h]:mm:ss"),
             )
         }

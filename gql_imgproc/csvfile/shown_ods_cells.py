@@ -1,5 +1,7 @@
 """Cells of an OpenDocument sheet that it shows in another way than the library reads them: percentages, durations,
 numbers with leading zeros, and errors. The file has the text of each cell too (OpenDocument 1.3, part 3, section 9).
+
+A time of day and a duration differ only in their format. What is less than a day is read as a time of day.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import IO
 from xml.etree.ElementTree import Element, iterparse
 
@@ -18,7 +20,7 @@ _CONTENT = "content.xml"
 #: Only a file with one of these is parsed.
 _MARKS = re.compile(rb'value-type="(?:percentage|time|error)"|min-integer-digits="(?:[2-9]|1\d)"')
 _CHUNK_BYTES, _MAX_MARK_BYTES = 2**20, 40
-_DURATION = re.compile(r"(-?)PT(\d+)H(\d+)M(\d+(?:[.,]\d+)?)S")
+_DURATION = re.compile(r"(-?)P(?:(\d+)D)?T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:[.,]\d+)?)S)?")
 _ZEROS = re.compile(r"-?0\d+")
 _OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
 _TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
@@ -85,15 +87,18 @@ def _read_cell(cell: Element) -> Value | None:
             decimals = re.search(r"[.,](\d+)\s?%", text)
             return Percent.of(cell.get(f"{_OFFICE}value", "0"), len(decimals[1]) if decimals else 0)
         case "time":
-            return _parse_duration(cell.get(f"{_OFFICE}time-value", "")) or text
+            return _parse_time(cell.get(f"{_OFFICE}time-value", ""), text)
         case "float" if _ZEROS.fullmatch(text):
             return text
     return None
 
 
-def _parse_duration(stored: str) -> timedelta | None:
+def _parse_time(stored: str, text: str) -> Value:
     if not (found := _DURATION.fullmatch(stored)):
-        return None
-    seconds = float(found[4].replace(",", "."))
-    duration = timedelta(hours=int(found[2]), minutes=int(found[3]), seconds=seconds)
-    return -duration if found[1] else duration
+        return text
+    sign, *numbers = (part or "0" for part in found.groups())
+    days, hours, minutes, seconds = (float(number.replace(",", ".")) for number in numbers)
+    duration = timedelta(days, seconds, hours=hours, minutes=minutes)
+    if sign == "-":
+        return -duration
+    return duration if duration >= timedelta(days=1) else datetime.fromtimestamp(duration.total_seconds(), UTC).time()

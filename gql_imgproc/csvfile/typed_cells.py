@@ -41,11 +41,13 @@ Value = str | bool | int | float | date | time | timedelta
 #: Spreadsheets count days from here on; an earlier date is text.
 _FIRST_YEAR = 1900
 
-#: From here on, a number with floating point is not every integer.
-_MAX_EXACT = 2**53
+#: From here on, a number with floating point is not every integer, and one is too long for its digits.
+_MAX_EXACT, _MAX_DIGITS = 2**53, 10**20
 
 _CELL = re.compile('(?:\\A|,)("(?:[^"]|"")*"|[^,\r\n]*)')
-_DURATION = re.compile(r"(-?)(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_TIME = re.compile(r"(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{6})?")
+#: A duration of less than a day has milliseconds, which tell it from a time of day.
+_DURATION = re.compile(r"(-?)(\d+):(\d\d):(\d\d(?:\.\d{3})?)")
 
 
 def format_cell(value: Value) -> str:
@@ -59,25 +61,31 @@ def format_cell(value: Value) -> str:
             return str(value).upper()
         case int() | float():
             # Spreadsheets show 15 digits. A longer number that is exact identifies something.
-            return str(int(value)) if abs(value) < _MAX_EXACT and value == int(value) else f"{value:.15g}"
+            if abs(value) < _MAX_EXACT and value == int(value):
+                return str(int(value))
+            shown = f"{value:.15g}"
+            return shown if "e-" in shown or abs(value) >= _MAX_DIGITS else f"{Decimal(shown):f}"
         case date() if value.year < _FIRST_YEAR:
             return quote_text(str(value))
         case date() | time():
             return str(value)
         case timedelta():
-            seconds = round(abs(value).total_seconds())
+            seconds, milliseconds = divmod(round(abs(value) / timedelta(milliseconds=1)), 1000)
             sign = "-" if value < timedelta() else ""
-            return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+            text = f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+            return f"{text}.{milliseconds:03}" if milliseconds or _TIME.fullmatch(text) else text
 
 
 def parse_cell(cell: str) -> Value:
-    """Parses what `format_cell` returns. A time of day becomes a duration."""
+    """Parses what `format_cell` returns."""
     if cell[:1] == '"':
         return cell[1:-1].replace('""', '"')
     if cell.endswith("%"):
         return Percent(cell)
     if not cell or cell in ("TRUE", "FALSE"):
         return cell == "TRUE" if cell else ""
+    if _TIME.fullmatch(cell):
+        return time.fromisoformat(cell)
     if found := _DURATION.fullmatch(cell):
         duration = timedelta(hours=int(found[2]), minutes=int(found[3]), seconds=float(found[4]))
         return -duration if found[1] else duration

@@ -28,7 +28,7 @@ from gql_imgproc.errors import CsvIssueCode, InvalidCsv
 from gql_imgproc.storage.temporary_file import temporary_file
 from tests.csvfile.csv_cases import only_example_hosts
 
-LIMITS = CsvLimits(max_products=2_000, max_images=5_000, max_columns=30, max_field_chars=10_000)
+LIMITS = CsvLimits(max_products=2_000, max_images=5_000, max_columns=50, max_field_chars=10_000)
 MAX_BYTES = 1_000_000
 RESULTS = "https://img.example/api/image/"
 LAYOUT = CsvLayout(results_url=RESULTS)
@@ -501,10 +501,12 @@ def test_an_empty_sheet_is_refused_as_an_empty_file(rows: list[list[Value]], wor
         (1.0, "1"),
         (0.1 + 0.2, "0.3"),
         (1e20, "1e+20"),
+        (-1e19, "-10000000000000000000"),
         (999999999999999.0, "999999999999999"),
         (date(1850, 1, 1), '"1850-01-01"'),
         (time(3, 4, 5), "03:04:05"),
         (-timedelta(hours=3), "-03:00:00"),
+        (timedelta(0), "00:00:00.000"),
         ("", ""),
         ('5" pipe', '"5"" pipe"'),
     ],
@@ -520,7 +522,8 @@ def test_text_of_a_cell(value: Value, cell: str) -> None:
         | st.floats(-1e15, 1e15).map(lambda number: float(f"{number:.15g}"))
         | st.dates(date(1900, 1, 1))
         | st.datetimes(datetime.fromisoformat("1900-01-01"))
-        | st.integers(-(10**6), 10**6).map(lambda seconds: timedelta(seconds=seconds))
+        | st.times()
+        | st.integers(-(10**9), 10**9).map(lambda milliseconds: timedelta(milliseconds=milliseconds))
     )
 )
 def test_cells_of_a_row_are_read_as_they_were_written(values: list[Value]) -> None:
