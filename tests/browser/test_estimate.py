@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from gql_imgproc.standalone import sample_images
 from tests.acceptance.conftest import Service
@@ -43,7 +43,10 @@ def test_file_is_estimated_and_then_uploaded_with_several_outputs(
         page.get_by_role("button", name="Add an output").click()
     page.get_by_role("button", name="Remove output 2").click()
     fill_output(page, 1, "large", "As above", "")
-    fill_output(page, 2, "thumbnail", "WebP", "80")
+    thumbnail = fill_output(page, 2, "thumbnail", "WebP", "80")
+    thumbnail.get_by_label("Height").fill("80")
+    thumbnail.get_by_label("To fit").select_option("Cut off what exceeds it")
+    thumbnail.get_by_label("Effort").select_option("Fast")
     check(page, axe, size, f"options-{scheme}")
 
     # when it is dropped, then the page shows what an upload would save, and nothing is uploaded.
@@ -59,12 +62,21 @@ def test_file_is_estimated_and_then_uploaded_with_several_outputs(
     # When it is uploaded, then the request has these outputs.
     with page.expect_response(lambda response: "UploadCsvSuccess" in response.text()) as accepted:
         item.get_by_role("button", name="Upload now").click()
-    query = "query ($id: ID!) { request(id: $id) { options { outputs { name format maxWidth } } } }"
+    query = (
+        "query ($id: ID!) { request(id: $id) { options { outputs { name format maxWidth maxHeight fit effort } } } }"
+    )
     body = {"query": query, "variables": {"id": read_id(accepted.value)}}
     request = httpx.post(f"{service.url}/graphql", json=body).json()["data"]["request"]
     assert request["options"]["outputs"] == [
-        {"name": "large", "format": "ORIGINAL", "maxWidth": None},
-        {"name": "thumbnail", "format": "WEBP", "maxWidth": 80},
+        {
+            "name": "large",
+            "format": "ORIGINAL",
+            "maxWidth": None,
+            "maxHeight": None,
+            "fit": "INSIDE",
+            "effort": "BALANCED",
+        },
+        {"name": "thumbnail", "format": "WEBP", "maxWidth": 80, "maxHeight": 80, "fit": "COVER", "effort": "FAST"},
     ]
     expect(item.get_by_role("button", name="Upload now")).to_have_count(0)
 
@@ -80,11 +92,12 @@ def test_estimate_of_an_invalid_file_shows_its_problems(page: Page, service: Ser
     expect(page.get_by_role("button", name="Upload now")).to_have_count(0)
 
 
-def fill_output(page: Page, number: int, name: str, format: str, width: str) -> None:
+def fill_output(page: Page, number: int, name: str, format: str, width: str) -> Locator:
     output = page.get_by_role("group", name=f"Output {number}")
     output.get_by_label("Name").fill(name)
     output.get_by_label("Format").select_option(format)
     output.get_by_label("Width").fill(width)
+    return output
 
 
 def check(page: Page, axe: str, size: Any, state: str) -> None:

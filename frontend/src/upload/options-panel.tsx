@@ -1,22 +1,13 @@
 import { formatPercent } from "../format";
 import { FILES } from "../requests/profile";
 import { Check, Choice, Group, Text, WholeNumber, type Names } from "./fields";
-import { formats, OutputsEditor } from "./outputs-editor";
+import { efforts, fits, formats, OutputsEditor } from "./outputs-editor";
 import { summarizeOptions, type ImageFilter, type Options } from "./options";
 
 const priorities: Names<Options["priority"]> = [
   ["HIGH", "High"],
   ["NORMAL", "Normal"],
   ["LOW", "Low"],
-];
-const efforts: Names<Options["effort"]> = [
-  ["FAST", "Fast"],
-  ["BALANCED", "Balanced"],
-  ["SMALL", "Smallest files"],
-];
-const fits: Names<Options["fit"]> = [
-  ["INSIDE", "Keep all of the image"],
-  ["COVER", "Cut off what exceeds it"],
 ];
 const metadata: Names<Options["metadata"]> = [
   ["NONE", "None"],

@@ -48,8 +48,8 @@ test("chosen options are sent, and named while the panel is closed", () => {
     effort: "SMALL" as const,
     fileName: " {sku} ",
     outputs: [
-      { name: " large ", format: "" as const, maxWidth: 1600, maxHeight: null, quality: null },
-      { name: "thumb", format: "WEBP" as const, maxWidth: 200, maxHeight: 200, quality: 40 },
+      { name: " large ", format: "" as const, maxWidth: 1600, maxHeight: null, fit: "" as const, quality: null, effort: "" as const },
+      { name: "thumb", format: "WEBP" as const, maxWidth: 200, maxHeight: 200, fit: "COVER" as const, quality: 40, effort: "FAST" as const },
     ],
     profile: "SHOPIFY" as const,
     onInvalidRow: "SKIP_ROW" as const,
@@ -71,8 +71,8 @@ test("chosen options are sent, and named while the panel is closed", () => {
       effort: "SMALL",
       fileName: "{sku}",
       outputs: [
-        { name: "large", format: null, maxWidth: 1600, maxHeight: null, quality: null },
-        { name: "thumb", format: "WEBP", maxWidth: 200, maxHeight: 200, quality: 40 },
+        { name: "large", format: null, maxWidth: 1600, maxHeight: null, fit: null, quality: null, effort: null },
+        { name: "thumb", format: "WEBP", maxWidth: 200, maxHeight: 200, fit: "COVER", quality: 40, effort: "FAST" },
       ],
     },
     profile: "SHOPIFY",

@@ -9,13 +9,15 @@ export type ImageFilter = NonNullable<Processing["filters"]>[number];
 export type CsvProfile = NonNullable<UploadInput["profile"]>;
 export type InvalidRowPolicy = NonNullable<UploadInput["onInvalidRow"]>;
 
-/** One of several files of each image. Null and the empty format: as in the other options. */
+/** One of several files of each image. Null and empty choices: as in the other options. */
 export interface Output {
   name: string;
   format: OutputFormat | "";
   maxWidth: number | null;
   maxHeight: number | null;
+  fit: Fit | "";
   quality: number | null;
+  effort: Effort | "";
 }
 
 export interface Options {
@@ -119,7 +121,7 @@ export function toUploadInput(options: Options, choice: FileChoice, idempotencyK
       metadata,
       effort,
       fileName: options.fileName.trim() || null,
-      outputs: options.outputs.map((output) => ({ ...output, name: output.name.trim(), format: output.format || null })),
+      outputs: options.outputs.map(toOutput),
     },
     idempotencyKey,
     profile: options.profile || null,
@@ -128,6 +130,11 @@ export function toUploadInput(options: Options, choice: FileChoice, idempotencyK
     refresh,
     ...choice,
   };
+}
+
+/** All fields, so that one that the schema adds does not compile. */
+function toOutput({ name, format, fit, effort, ...numbers }: Output): Required<NonNullable<Processing["outputs"]>[number]> {
+  return { name: name.trim(), format: format || null, fit: fit || null, effort: effort || null, ...numbers };
 }
 
 /** A missing size becomes 0, which the server refuses with a message. */

@@ -1,6 +1,6 @@
 import type { OutputFormat } from "../api/types";
 import { Choice, Text, WholeNumber, type Names } from "./fields";
-import type { Output } from "./options";
+import type { Effort, Fit, Output } from "./options";
 
 //: The server refuses more.
 const MAX_OUTPUTS = 10;
@@ -13,9 +13,21 @@ export const formats: Names<OutputFormat> = [
   ["AVIF", "AVIF"],
 ];
 
+export const fits: Names<Fit> = [
+  ["INSIDE", "Keep all of the image"],
+  ["COVER", "Cut off what exceeds it"],
+];
+export const efforts: Names<Effort> = [
+  ["FAST", "Fast"],
+  ["BALANCED", "Balanced"],
+  ["SMALL", "Smallest files"],
+];
+
+const inherited = ["", "As above"] as const;
+const added: Output = { name: "", format: "", maxWidth: null, maxHeight: null, fit: "", quality: null, effort: "" };
+
 /** Several files of each image, such as one for the shop and a thumbnail. */
 export function OutputsEditor({ outputs, onChange }: { outputs: readonly Output[]; onChange: (outputs: Output[]) => void }) {
-  const add = () => onChange([...outputs, { name: "", format: "", maxWidth: null, maxHeight: null, quality: null }]);
   return (
     <fieldset class="wide output-list">
       <legend>Several files of each image</legend>
@@ -26,10 +38,12 @@ export function OutputsEditor({ outputs, onChange }: { outputs: readonly Output[
           // Keyed by position: a name changes while it is typed.
           <div key={index} class="output-row" role="group" aria-label={`Output ${number}`}>
             <Text label="Name" placeholder={index ? "thumbnail" : "large"} value={output.name} onChange={(name) => set({ name })} />
-            <Choice label="Format" value={output.format} names={[["", "As above"], ...formats]} onChange={(format) => set({ format })} />
+            <Choice label="Format" value={output.format} names={[inherited, ...formats]} onChange={(format) => set({ format })} />
             <WholeNumber label="Width" value={output.maxWidth} onChange={(maxWidth) => set({ maxWidth })} />
             <WholeNumber label="Height" value={output.maxHeight} onChange={(maxHeight) => set({ maxHeight })} />
+            <Choice label="To fit" value={output.fit} names={[inherited, ...fits]} onChange={(fit) => set({ fit })} />
             <WholeNumber label="Quality" value={output.quality} onChange={(quality) => set({ quality })} />
+            <Choice label="Effort" value={output.effort} names={[inherited, ...efforts]} onChange={(effort) => set({ effort })} />
             <button type="button" class="small" aria-label={`Remove output ${number}`} onClick={() => onChange(outputs.filter((_, at) => at !== index))}>
               Remove
             </button>
@@ -37,7 +51,7 @@ export function OutputsEditor({ outputs, onChange }: { outputs: readonly Output[
         );
       })}
       {outputs.length < MAX_OUTPUTS && (
-        <button type="button" class="small" onClick={add}>
+        <button type="button" class="small" onClick={() => onChange([...outputs, added])}>
           Add an output
         </button>
       )}
