@@ -16,6 +16,12 @@ from gql_imgproc.csvfile.typed_cells import MAX_CELL_CHARS, Percent, parse_cell
 MAX_NAME_CHARS = 31
 #: A number of more digits is shown as 1.23E+13, unless it has this format.
 _MAX_PLAIN_NUMBER = 10**11
+_TIME_FORMATS: dict[type, str] = {
+    date: "yyyy-mm-dd",
+    datetime: "yyyy-mm-dd hh:mm:ss",
+    time: "hh:mm:ss",
+    timedelta: "[h]:mm:ss",
+}
 
 _INVALID_IN_NAMES = re.compile(r"[\[\]:*?/\\]|^'|'$")
 
@@ -28,44 +34,34 @@ class SheetWriter:
         self._folder = TemporaryDirectory()
         self._workbook = Workbook(out, {"constant_memory": True, "tmpdir": self._folder.name})
         self._sheet = self._workbook.add_worksheet(_INVALID_IN_NAMES.sub("_", name)[:MAX_NAME_CHARS])
-        self._formats: dict[type, object] = {
-            kind: self._workbook.add_format({"num_format": text})
-            for kind, text in (
-                (int, "0"),
-                (date, "yyyy-mm-dd"),
-                (datetime, "yyyy-mm-dd hh:mm:ss"),
-                (time, "hh:mm:ss"),
-                (timedelta, "[h]:mm:ss"),
-            )
-        }
-        self._percents: dict[int, object] = {}
+        self._formats: dict[str, object] = {}
         self._row = 0
 
     def write_row(self, cells: Iterable[str]) -> None:
         """Writes a row of cells in the form that `format_cell` returns."""
-        sheet, row, formats = self._sheet, self._row, self._formats
+        sheet, row = self._sheet, self._row
         for column, cell in enumerate(cells):
             match value := parse_cell(cell) if cell else None:
                 case None:
                     pass
                 case Percent():
-                    sheet.write_number(row, column, value.value, self._percent(value.decimals))
+                    zeros = "0" * value.decimals
+                    sheet.write_number(row, column, value.value, self._format(f"0.{zeros}%" if zeros else "0%"))
                 case str():
                     sheet.write_string(row, column, value[:MAX_CELL_CHARS])
                 case bool():
                     sheet.write_boolean(row, column, value)
                 case float():
                     is_long = abs(value) >= _MAX_PLAIN_NUMBER and value.is_integer()
-                    sheet.write_number(row, column, value, formats[int] if is_long else None)
+                    sheet.write_number(row, column, value, self._format("0") if is_long else None)
                 case _:
-                    sheet.write_datetime(row, column, value, formats[type(value)])
+                    sheet.write_datetime(row, column, value, self._format(_TIME_FORMATS[type(value)]))
         self._row += 1
 
-    def _percent(self, decimals: int) -> object:
-        if decimals not in self._percents:
-            text = f"0.{'0' * decimals}%" if decimals else "0%"
-            self._percents[decimals] = self._workbook.add_format({"num_format": text})
-        return self._percents[decimals]
+    def _format(self, text: str) -> object:
+        if text not in self._formats:
+            self._formats[text] = self._workbook.add_format({"num_format": text})
+        return self._formats[text]
 
     def close(self) -> None:
         self._workbook.close()
