@@ -24,6 +24,8 @@ from gql_imgproc.imaging.compress import ImageLimits, compress
 from gql_imgproc.imaging.options import Options, OutputFormat
 
 _QUALITIES = (20, 50, 80)
+#: Sides of JPEGs whose score is timed, and how often each is compressed. The fastest counts, since noise only adds.
+_SIDES, _ROUNDS = ((320, 240), (640, 480), (1000, 1000), (2000, 2000), (4000, 3000)), 9
 #: Below that, the scale of SSIMULACRA2 is not bounded.
 _LOWEST = -10.0
 #: An image, the format and the quality of its result, its similarity and its SSIMULACRA2.
@@ -55,6 +57,23 @@ def main() -> None:
     print("\n| | CPU time of the score / of encoding |\n| --- | --- |")
     for form in score_s:
         print(f"| {form} | {score_s[form] / encode_s[form]:.1%} |")
+    print("\n| JPEG to JPEG | score, CPU ms | encoding, CPU ms | |\n| --- | --- | --- | --- |")
+    for size in _SIDES:
+        _print_cost(
+            [crop.resize(size) for crop in crop_photographs(random.Random(arguments.seed), 3, arguments.photos)]
+        )
+
+
+def _print_cost(images: list[Image.Image]) -> None:
+    spent = scoring = 0.0
+    for image in images:
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=90)
+        times = [_compress(out.getvalue(), Options())[2:] for _ in range(_ROUNDS)]
+        scoring += min(score_s for _, score_s in times) / len(images) * 1e3
+        spent += min(spent_s - score_s for spent_s, score_s in times) / len(images) * 1e3
+    size = f"{image.width:,} x {image.height:,}"
+    print(f"| {size} | {scoring:.2f} | {spent:.2f} | {scoring / spent:.0%} |", flush=True)
 
 
 def _compare_floor(images: list[bytes], form: OutputFormat, floor: int) -> None:
