@@ -78,7 +78,7 @@ async def retry_failed(
         retried = retry.start_retry(connection, caller.tenant_id, request_id, limits, error_code, host)
         if retried:
             runs.append(retried)
-            _audit(connection, caller, AuditAction.REQUEST_RETRIED, request_id)
+            _audit(connection, caller, AuditAction.REQUEST_RETRIED, request_id, errorCode=error_code, host=host)
         return retried
 
     request = await runtime.db.write(start)
@@ -128,8 +128,10 @@ async def start_deletion(runtime: Runtime, caller: Caller, request_id: UUID) -> 
     return request
 
 
-def _audit(connection: Connection, caller: Caller, action: AuditAction, request_id: UUID) -> None:
-    audit_log.record_event(connection, caller, action, encode_global_id(IdPrefix.REQUEST, request_id))
+def _audit(
+    connection: Connection, caller: Caller, action: AuditAction, request_id: UUID, **details: str | None
+) -> None:
+    audit_log.record_event(connection, caller, action, encode_global_id(IdPrefix.REQUEST, request_id), **details)
 
 
 async def _advance(runtime: Runtime, request: Snapshot, is_reached: Callable[[Snapshot], bool]) -> Snapshot | None:

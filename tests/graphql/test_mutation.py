@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select, update
 from strawberry.utils.str_converters import to_camel_case
 
-from gql_imgproc.database.tables import images, products, requests
+from gql_imgproc.database.tables import audit_events, images, products, requests
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.graphql.types.inputs import UploadCsvInput, clean_filename
@@ -471,6 +471,9 @@ async def test_retry_of_one_cause_and_one_host(api: Api) -> None:
         "__typename": "RetryFailedImagesSuccess",
         "request": {"status": "PROCESSING", "failedImages": 1},
     }
+    # The audit log says which were retried.
+    details = db.read_now(lambda c, /: c.execute(select(audit_events.c.action, audit_events.c.details)).all())
+    assert [tuple(row) for row in details] == [("REQUEST_RETRIED", {"errorCode": "TIMEOUT", "host": host.host})]
 
 
 async def test_resend_needs_a_webhook(api: Api) -> None:

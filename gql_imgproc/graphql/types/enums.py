@@ -63,7 +63,8 @@ describe(
     "The action of an audit event. New values may be added, so clients need a default branch.",
     REQUEST_ACCEPTED="A CSV file was uploaded and accepted.",
     REQUEST_CANCELLED="A request was cancelled.",
-    REQUEST_RETRIED="The failed images of a request were queued again.",
+    REQUEST_RETRIED="The failed images of a request were queued again; the details name the error and the host, if it "
+    "was limited to one.",
     REQUEST_DELETED="A request and its stored files were deleted, by a caller or at the end of their retention.",
     WEBHOOK_RESENT="The webhook of a request was sent again.",
     WEBHOOK_ENDPOINT_CREATED="A webhook endpoint was created.",
