@@ -63,7 +63,7 @@ def list_(
 
 
 def status(id: RequestId, *, service: ServiceOptions, json: Json = False) -> None:
-    """Print the state of a request, what it saves, and where its files are.
+    """Print the state of a request, what it saves, what changed since the last file, and where its files are.
 
     \b
     Example:
@@ -73,7 +73,10 @@ def status(id: RequestId, *, service: ServiceOptions, json: Json = False) -> Non
 
     from gql_imgproc.standalone.terminal import show_summary
 
-    request = service.run(lambda client: _find_request(client, id))
+    async def work(client: AsyncClient) -> Request:
+        return await client.compare(await _find_request(client, id))
+
+    request = service.run(work)
     if json:
         print_json(asdict(request))
         return

@@ -32,11 +32,21 @@ Retry the failed images of all requests:
 from gql_imgproc.client.async_client import AsyncClient
 from gql_imgproc.client.blocking_client import Client
 from gql_imgproc.client.errors import ServiceError, ServiceUnavailable, UserError
-from gql_imgproc.client.request import CsvIssue, Estimate, ExpectedFailure, Request, RequestFailure
+from gql_imgproc.client.request import (
+    ChangeCounts,
+    Changes,
+    CsvIssue,
+    Estimate,
+    ExpectedFailure,
+    Request,
+    RequestFailure,
+)
 from gql_imgproc.enums import Priority, RequestStatus
 
 __all__ = [
     "AsyncClient",
+    "ChangeCounts",
+    "Changes",
     "Client",
     "CsvIssue",
     "Estimate",

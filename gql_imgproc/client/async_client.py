@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 from uuid import uuid4
@@ -15,10 +16,12 @@ import httpx
 
 from gql_imgproc.client.errors import InvalidServiceUrl, ServiceError, ServiceUnavailable, UserError
 from gql_imgproc.client.request import (
+    CHANGES_FIELDS,
     ESTIMATE_FIELDS,
     REQUEST_FIELDS,
     Estimate,
     Request,
+    parse_changes,
     parse_estimate,
     parse_issues,
     parse_request,
@@ -51,6 +54,7 @@ CANCEL = _mutation("cancelRequest")
 RETRY = _mutation("retryFailedImages")
 DELETE = _mutation("deleteRequest", "deletedId")
 GET = f"query ($id: ID!) {{ request(id: $id) {{ {REQUEST_FIELDS} }} }}"
+CHANGES = f"query ($id: ID!) {{ request(id: $id) {{ changes {{ {CHANGES_FIELDS} }} }} }}"
 LIST = f"""query ($status: RequestStatus, $after: String) {{
   requests(first: 100, after: $after, status: $status) {{
     edges {{ node {{ {REQUEST_FIELDS} }} }} pageInfo {{ hasNextPage endCursor }}
@@ -188,6 +192,14 @@ class AsyncClient:
         if data == {"request": None}:
             raise ServiceError("Request not found. It may have been deleted")
         return self._request(data)
+
+    async def compare(self, request: Request) -> Request:
+        """Adds the `changes` since an earlier request. They stay None if there is none, or if this one is not final."""
+        found = (await self.execute(CHANGES, {"id": request.id})).get("request") or {}
+        try:
+            return replace(request, changes=parse_changes(found.get("changes")))
+        except ValueError:
+            raise self._unexpected_response() from None
 
     async def list(self, status: RequestStatus | None = None) -> AsyncGenerator[Request]:
         """Yields all requests, the newest first; those with `status` if it is specified."""

@@ -59,6 +59,7 @@ class Client:
     upload = _call(AsyncClient.upload)
     estimate = _call(AsyncClient.estimate)
     get = _call(AsyncClient.get)
+    compare = _call(AsyncClient.compare)
     list = _iterate(AsyncClient.list)
     watch = _iterate(AsyncClient.watch)
     cancel = _call(AsyncClient.cancel)

@@ -17,6 +17,8 @@ skippedRows totalProducts processedProducts failedProducts
 totalImages processedImages failedImages cancelledImages keptImages reusedImages progressPercent
 inputBytes outputBytes notDownloadedBytes imagesPerSecond outputCsvUrl reportCsvUrl archiveUrl failure { code message }
 """
+#: Selection of the fields of `RequestChanges`.
+CHANGES_FIELDS = "sinceId sinceCreatedAt productCounts { changed added gone unchanged }"
 _CONFIG = ConfigDict(alias_generator=to_camel, validate_by_name=True)
 
 
@@ -36,6 +38,25 @@ class RequestFailure:
 
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class ChangeCounts:
+    """Numbers of products by how they differ from those of an earlier request."""
+
+    changed: int
+    added: int
+    gone: int
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class Changes:
+    """How a request differs from the last finished one before it with the same file name."""
+
+    since_id: str
+    since_created_at: datetime
+    product_counts: ChangeCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_CONFIG)
@@ -71,6 +92,8 @@ class Request:
     failure: RequestFailure | None
     #: About the CSV file; only an upload returns them.
     warnings: tuple[CsvIssue, ...] = ()
+    #: Only `compare` returns them.
+    changes: Changes | None = None
 
     @property
     def finished_images(self) -> int:
@@ -110,5 +133,6 @@ failures { code images message exampleUrl }
 """
 #: They raise ValueError for anything else than what the schema promises.
 parse_estimate = TypeAdapter(Estimate).validate_python
+parse_changes = TypeAdapter(Changes | None).validate_python
 parse_request = TypeAdapter(Request).validate_python
 parse_issues = TypeAdapter(tuple[CsvIssue, ...]).validate_python

@@ -71,9 +71,9 @@ async def estimate(
 
 
 async def follow(client: AsyncClient, request_id: str, err: Console) -> Request:
-    """Shows the progress of a request until its final state. Raises Detached after Ctrl-C."""
+    """Shows the progress of a request until its final state, which has its changes. Raises Detached after Ctrl-C."""
     try:
-        return await show_progress(client, request_id, err)
+        return await client.compare(await show_progress(client, request_id, err))
     except asyncio.CancelledError:
         raise Detached(request_id) from None
 

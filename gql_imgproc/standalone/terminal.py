@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from gql_imgproc.client import AsyncClient, CsvIssue, Estimate, Request, ServiceError, UserError
+from gql_imgproc.client import AsyncClient, Changes, CsvIssue, Estimate, Request, ServiceError, UserError
 from gql_imgproc.csvfile.messages import plural
 from gql_imgproc.csvfile.writer import SKIPPED
 from gql_imgproc.enums import CsvProfile, RequestStatus
@@ -177,15 +177,22 @@ def print_failures(console: Console, report: Path, url: str) -> None:
 
 
 def show_summary(console: Console, request: Request, output: Path | None = None) -> None:
-    """Prints how many images are done, what they save, and where the files are."""
+    """Prints how many images are done, what they save, what changed since the last file, and where the files are."""
     saving = format_saving(request.input_bytes, request.output_bytes)
     lines = [
         f"{request.processed_images:,} of {plural(request.total_images, 'image')} done, "
         f"{format_size(request.input_bytes)} -> {format_size(request.output_bytes)} ({saving} saved)",
+        *([_changes_line(request.changes)] if request.changes else []),
         *([f"output: {output or request.output_csv_url}"] if output or request.output_csv_url else []),
         *([f"report: {request.report_csv_url}"] if request.report_csv_url else []),
     ]
     console.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _changes_line(changes: Changes) -> str:
+    counts = changes.product_counts
+    numbers = f"{counts.changed:,} changed, {counts.added:,} new, {counts.gone:,} gone, {counts.unchanged:,} unchanged"
+    return f"products: {numbers} since {changes.since_id}"
 
 
 def _status_label(status: RequestStatus) -> str:

@@ -29,6 +29,7 @@ from gql_imgproc.metrics import SUBSCRIBERS
 from gql_imgproc.requests.sample import Measurement
 from gql_imgproc.settings import Settings
 from tests.graphql.client import serve_api
+from tests.requests.repository.test_changes import Stored, given_finished
 from tests.support.commands import run_command, start_command
 from tests.support.databases import create_sqlite
 from tests.support.scenarios import FAILED, claim_image, finish, given_request, record
@@ -213,6 +214,36 @@ async def test_requests_are_listed_shown_cancelled_and_deleted(service: tuple[st
     # When it is deleted, then it is gone.
     assert await run("delete", first) == (0, f"{first}: deleted\n", "")
     assert (await run("list"))[1].count("\n") == 2
+
+
+async def test_changes_since_the_last_file_are_printed(service: tuple[str, Any], tmp_path: Path) -> None:
+    # Given a catalogue that was uploaded yesterday, and again today with changes,
+    url, state = service
+    stored: Stored = {}
+    names = ("chair", "table", "lamp"), ("chair", "round table", "", "shelf")
+    catalogues = [
+        [(f"{number}", name, [(f"{number}.jpg", name)]) for number, name in enumerate(each) if name] for each in names
+    ]
+    yesterday, today = (
+        encode_global_id(IdPrefix.REQUEST, given_finished(state.runtime.db, rows, stored)) for rows in catalogues
+    )
+
+    # when either is shown or watched, then the changes since the one before are printed,
+    line = f"\nproducts: 1 changed, 1 new, 1 gone, 1 unchanged since {yesterday}\n"
+    for command in ("status", "watch"):
+        assert line in (await run_command(tmp_path, command, today, "--url", url))[1]
+        assert "products: " not in (await run_command(tmp_path, command, yesterday, "--url", url))[1]
+        # also as JSON.
+        found = [
+            json.loads((await run_command(tmp_path, command, id, "--url", url, "--json"))[1])
+            for id in (yesterday, today)
+        ]
+        assert found[0]["changes"] is None
+        assert found[1]["changes"] == {
+            "sinceId": yesterday,
+            "sinceCreatedAt": found[0]["createdAt"],
+            "productCounts": {"changed": 1, "added": 1, "gone": 1, "unchanged": 1},
+        }
 
 
 async def test_failed_images_are_retried(service: tuple[str, Any], tmp_path: Path) -> None:
