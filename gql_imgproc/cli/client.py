@@ -96,6 +96,12 @@ def submit(
     table: FileOptions,
     images: ImageOptions,
     output_variant: Outputs = None,
+    negotiate: Annotated[
+        bool,
+        typer.Option(
+            "--negotiate", help="Let each URL serve the smallest of the output variants that a browser says it accepts."
+        ),
+    ] = False,
     file_name: Annotated[
         str | None,
         typer.Option(help="Names of the results in their URLs.", show_default="{handle}-{n}", metavar="TEMPLATE"),
@@ -140,7 +146,8 @@ def submit(
     from gql_imgproc.standalone import submit as submission
     from gql_imgproc.standalone.terminal import EXIT_STATUS
 
-    options, columns = _to_input(images.to_options(file_name, output_variant or ())), table.columns()
+    chosen = images.to_options(file_name, output_variant or (), negotiate=negotiate)
+    options, columns = _to_input(chosen), table.columns()
     if estimate:
         _print_estimate(service, file, options, table, printed)
         return

@@ -58,7 +58,7 @@ class Loaders:
         self.products = DataLoader(self._products, cache=False)
         self.product_counts = DataLoader(self._product_counts, cache=False)
         self.images = DataLoader(self._images, cache=False)
-        self.output_names = DataLoader(partial(self._read, queries.output_names_of_requests), cache=False)
+        self.options = DataLoader(partial(self._read, queries.options_of_requests), cache=False)
         self.further_outputs = DataLoader(partial(self._read, image_outputs.of_images), cache=False)
         self.statistics = DataLoader(partial(self._read, image_statistics.statistics_of_requests), cache=False)
         self.deliveries = DataLoader(partial(self._read, queries.deliveries_of_requests), cache=False)

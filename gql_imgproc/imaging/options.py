@@ -33,11 +33,11 @@ class ImageFilter(StrEnum):
 #: Characters of a template of file names, so that the name of the product has room next to it.
 MAX_FILE_NAME_CHARS = 50
 #: Options that do not change the bytes of a result, or that another one implies.
-_IRRELEVANT = ("file_name", "keep_metadata")
+_IRRELEVANT = ("file_name", "keep_metadata", "negotiate")
 #: Options that are stored as they are.
 _PLAIN = (
     *("quality", "scale", "max_width", "max_height", "keep_metadata", "metadata", "file_name", "effort"),
-    *("min_similarity", "max_bytes", "trim", "fit"),
+    *("min_similarity", "max_bytes", "trim", "fit", "negotiate"),
 )
 _RATIO = re.compile(r"([1-9]\d{0,4}):([1-9]\d{0,4})")
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
@@ -192,6 +192,8 @@ class Options:
     fit: Fit = Fit.INSIDE
     #: Several files of each image, the first of which is the image's own; empty: one file, without a name.
     outputs: tuple[Output, ...] = ()
+    #: Whether URLs serve the best of the outputs of the same dimensions that a client accepts.
+    negotiate: bool = False
 
     def __post_init__(self) -> None:
         if self.keep_metadata or self.metadata is Metadata.ALL:
@@ -220,6 +222,8 @@ class Options:
         self._check_outputs()
 
     def _check_outputs(self) -> None:
+        if self.negotiate and len(self.outputs) < 2:
+            raise OptionInvalid("negotiate", "needs at least two outputs to choose from.")
         if len(self.outputs) > MAX_OUTPUTS:
             raise OptionInvalid("outputs", f"must have at most {MAX_OUTPUTS} entries.")
         names, fingerprints = set[str](), dict[UUID, str]()
@@ -236,7 +240,7 @@ class Options:
                 )
             names.add(output.name.lower())
             try:
-                fingerprint = replace(self, outputs=(), **output.changes).fingerprint
+                fingerprint = self._of_output(output).fingerprint
             except OptionInvalid as error:
                 raise OptionInvalid(error.field, error.rule, output.name) from None
             if other := fingerprints.get(fingerprint):
@@ -247,7 +251,15 @@ class Options:
         """The name of each output, and its options."""
         if not self.outputs:
             return [(None, self)]
-        return [(output.name, replace(self, outputs=(), **output.changes)) for output in self.outputs]
+        return [(output.name, self._of_output(output)) for output in self.outputs]
+
+    def _of_output(self, output: Output) -> Options:
+        return replace(self, outputs=(), negotiate=False, **output.changes)
+
+    @property
+    def output_names(self) -> list[str | None]:
+        """The name of each output; None for the only one if it has no name."""
+        return [output.name for output in self.outputs] or [None]
 
     @property
     def fingerprint(self) -> UUID:

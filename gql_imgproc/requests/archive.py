@@ -56,7 +56,7 @@ class _Image:
 
 async def stream_archive(runtime: Runtime, request: Snapshot, output: StoredObject) -> AsyncIterator[bytes]:
     """Yields the archive. Raises StorageError if an image cannot be read, so that no archive lacks one silently."""
-    outputs = [name for name, _ in Options.from_json(request.options).of_outputs()]
+    outputs = Options.from_json(request.options).output_names
     archive, names = ZipWriter(request.updated_at), _UniqueNames(1 + request.total_images * len(outputs))
     output_name = output_download(request.csv_filename, request.profile, request.output_name or "").filename
     async for piece in archive.add_file(names.add(output_name), output.chunks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from uuid import UUID
 
 from anyascii import anyascii
@@ -55,11 +56,16 @@ def name_image(product_template: str, position: int, object_name: str, output: s
 
 
 def result_path(
-    stored_by: UUID, object_name: str, product_template: str | None, position: int, output: str | None = None
+    stored_by: UUID,
+    object_name: str,
+    product_template: str | None,
+    position: int,
+    output: str | None = None,
+    alternatives: Sequence[UUID] = (),
 ) -> str:
-    """Returns the URL path of a compressed image."""
-    path = image_path(stored_by, object_name)
-    return f"{path}/{name_image(product_template, position, object_name, output)}" if product_template else path
+    """Returns the URL path of a compressed image. `alternatives`: renditions that can be served instead."""
+    name = name_image(product_template, position, object_name, output) if product_template else None
+    return image_path(stored_by, object_name, name, alternatives)
 
 
 def _slug(text: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from gql_imgproc.csvfile.writer import ImageResult, write_output
 from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import InvalidCsv, ObjectMissing, TooManyOutputs
 from gql_imgproc.imaging.options import Options
+from gql_imgproc.requests.alternatives import OutputFile, find_alternatives
 from gql_imgproc.requests.file_names import result_path
 from gql_imgproc.requests.limits import accepted_csv_limits, url_check
 from gql_imgproc.requests.repository import queries
@@ -113,7 +114,7 @@ def _write(
     runtime: Runtime, request: Snapshot, source: BinaryIO, report: BinaryIO, outputs: list[BinaryIO], layout: CsvLayout
 ) -> str:
     """Writes in the encoding of the upload; in UTF-8 if that lacks a character of an error message."""
-    names = [name for name, _ in Options.from_json(request.options).of_outputs()]
+    options = Options.from_json(request.options)
     write = partial(
         write_output,
         source,
@@ -124,20 +125,20 @@ def _write(
         layout=layout,
         check_url=url_check(runtime.policy),
         workbook=outputs[1] if layout.sheet else None,
-        output_names=[name for name in names if name is not None],
+        output_names=[output.name for output in options.outputs],
     )
     try:
-        return write(results=_read_results(runtime, request, names))
+        return write(results=_read_results(runtime, request, options))
     except UnicodeEncodeError:
         for file in (*outputs, report):
             file.seek(0)
             file.truncate()
-        return write(results=_read_results(runtime, request, names), encoding="utf-8")
+        return write(results=_read_results(runtime, request, options), encoding="utf-8")
 
 
-def _read_results(runtime: Runtime, request: Snapshot, names: Sequence[str | None]) -> Iterator[ImageResult]:
+def _read_results(runtime: Runtime, request: Snapshot, options: Options) -> Iterator[ImageResult]:
     """The results of all images in the order of the CSV."""
-    images, end = 0, request.ingested_products
+    images, end, names = 0, request.ingested_products, options.output_names
     for start in range(0, end, RESULTS_PAGE_PRODUCTS):
         count = min(RESULTS_PAGE_PRODUCTS, end - start)
         for image in runtime.db.read_now(read_output_rows, request.id, start, count, len(names)):
@@ -145,8 +146,9 @@ def _read_results(runtime: Runtime, request: Snapshot, names: Sequence[str | Non
             is_pending = image.status is ImageStatus.PENDING
             is_cancelled = image.status is ImageStatus.CANCELLED
             has_object = image.object_name is not None
+            to_url = partial(_output_url, runtime, image, [image, *image.further] if options.negotiate else ())
             yield ImageResult(
-                output_url=_output_url(runtime, image),
+                output_url=to_url(image),
                 outcome=image.outcome.value if image.outcome and has_object else image.status.value,
                 error_code=image.error_code.value if image.error_code and not (is_cancelled or is_pending) else None,
                 # The message of an image with an object is a warning.
@@ -155,19 +157,17 @@ def _read_results(runtime: Runtime, request: Snapshot, names: Sequence[str | Non
                 output_bytes=image.output_bytes,
                 similarity=image.similarity,
                 output=names[0] if has_object else None,
-                further=[_further_result(runtime, image, output, names) for output in image.further],
+                further=[_further_result(image, each, names[each.position], to_url) for each in image.further],
             )
     if request.needs_rows:
         yield from repeat(_NOT_INSERTED, request.total_images - images)
 
 
 def _further_result(
-    runtime: Runtime, image: OutputRow, output: FurtherOutput, names: Sequence[str | None]
+    image: OutputRow, output: FurtherOutput, name: str | None, to_url: Callable[[OutputFile, str | None], str | None]
 ) -> ImageResult:
-    name = names[output.position]
-    path = result_path(output.stored_by, output.object_name, image.file_name, image.position, name)
     return ImageResult(
-        output_url=runtime.settings.public_url + path,
+        output_url=to_url(output, name),
         outcome=output.outcome.value,
         input_bytes=image.input_bytes,
         output_bytes=output.output_bytes,
@@ -176,8 +176,12 @@ def _further_result(
     )
 
 
-def _output_url(runtime: Runtime, image: OutputRow) -> str | None:
-    if image.object_name is None:
+def _output_url(
+    runtime: Runtime, image: OutputRow, outputs: Sequence[OutputFile], output: OutputFile, name: str | None = None
+) -> str | None:
+    """`outputs`: those of the image, if they can be served in place of each other. `name`: unless it is the first."""
+    if output.object_name is None:
         return None
-    path = result_path(image.stored_by, image.object_name, image.file_name, image.position)
+    alternatives = find_alternatives(output, outputs)
+    path = result_path(output.stored_by, output.object_name, image.file_name, image.position, name, alternatives)
     return runtime.settings.public_url + path

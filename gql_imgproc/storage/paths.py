@@ -8,12 +8,19 @@ requests may refer to it, also after that one was deleted.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from gql_imgproc.ids import IdPrefix, encode_global_id, parse_global_id
 
-#: `REQUEST/NAME.EXT`, the end of an image path, perhaps with a readable name. Any name is accepted.
-_IMAGE_PATH = re.compile(r"([0-9a-f]{32})/([0-9a-f]{32}(?:-[0-9]{1,9})?\.[a-z0-9]{2,5})(?:/(?!\.{1,2}\Z)[^/]{1,255})?")
+#: `REQUEST/NAME.EXT`, the end of an image path, perhaps with a readable name. Any name is accepted. Before it there may
+#: be up to nine renditions, one of which can be served instead. They are part of the path, so that it differs from the
+#: path of a request that does not negotiate: caches keep an image for a year.
+_IMAGE_PATH = re.compile(
+    r"([0-9a-f]{32})/([0-9a-f]{32}(?:-[0-9]{1,9})?\.[a-z0-9]{2,5})"
+    r"(?:(?:/([0-9a-f]{32}(?:-[0-9a-f]{32}){0,8}))?/(?!\.{1,2}\Z)[^/]{1,255})?"
+)
 _IMAGE_KEY = re.compile(r"images/[0-9a-f]{32}/([0-9a-f]{32})\.[a-z0-9]{2,5}")
 _LEGACY_IMAGE_KEY = re.compile(r"requests/[0-9a-f]{32}/images/([0-9a-f]{32})-[0-9]{1,9}\.[a-z0-9]{2,5}")
 
@@ -31,8 +38,20 @@ def legacy_object_name(image_id: UUID, lease_token: int) -> str:
     return f"{image_id.hex}-{lease_token}."
 
 
-def image_path(stored_by: UUID, name: str) -> str:
-    return f"{IMAGES_PATH}{stored_by.hex}/{name}"
+@dataclass(frozen=True, slots=True)
+class ImagePath:
+    """What the path of an image names."""
+
+    key: str
+    #: Renditions, one of which can be served instead.
+    alternatives: tuple[UUID, ...]
+
+
+def image_path(stored_by: UUID, name: str, readable_name: str | None, alternatives: Sequence[UUID] = ()) -> str:
+    parts: list[str | None] = [stored_by.hex, name]
+    # A single part after the name of the object is a readable name.
+    parts += ["-".join(each.hex for each in alternatives), readable_name or name] if alternatives else [readable_name]
+    return IMAGES_PATH + "/".join(filter(None, parts))
 
 
 def image_key(stored_by: UUID, name: str) -> str:
@@ -44,10 +63,13 @@ def legacy_image_key(request_id: UUID, name: str) -> str:
     return f"{request_prefix(request_id)}images/{name}"
 
 
-def image_key_from_path(path: str) -> str | None:
-    """Return the key of an image from the end of its path; None if the path is malformed."""
+def parse_image_path(path: str) -> ImagePath | None:
+    """Read the end of the path of an image; None if it is malformed."""
     match = _IMAGE_PATH.fullmatch(path)
-    return image_key(UUID(hex=match[1]), match[2]) if match else None
+    if not match:
+        return None
+    alternatives = match[3].split("-") if match[3] else []
+    return ImagePath(image_key(UUID(hex=match[1]), match[2]), tuple(map(UUID, alternatives)))
 
 
 def download_path(request_id: UUID) -> str:

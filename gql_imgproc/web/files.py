@@ -29,8 +29,8 @@ from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage.object_store import StoredObject
 from gql_imgproc.storage.paths import (
     csv_name,
-    image_key_from_path,
     output_key,
+    parse_image_path,
     rendition_id_from_key,
     report_key,
     request_id_from_key,
@@ -47,6 +47,7 @@ from gql_imgproc.storage.response_headers import (
 )
 from gql_imgproc.storage.temporary_file import temporary_file
 from gql_imgproc.web.file_authorization import authorize_file
+from gql_imgproc.web.image_negotiation import rank_objects
 
 #: Lifetime of a signed object store URL, and of its redirect in a browser's cache, in seconds.
 SIGNED_URL_SECONDS, REDIRECT_CACHE_SECONDS = 300, 60
@@ -172,17 +173,26 @@ async def _find_finished(request: Request, file: str) -> Snapshot:
 
 
 async def serve_image(request: Request) -> Response:
-    """Serves a compressed image. Its bytes never change: another attempt gets another name."""
+    """Serves a compressed image, or another output of it that the client prefers, if the URL names some."""
     runtime: Runtime = request.app.state.runtime
-    path: str = request.path_params["key"]
-    key = image_key_from_path(path)
-    if key is None or (runtime.settings.private_images and not await _is_allowed(request, key)):
-        return _error(404, "Image not found.")
+    path = parse_image_path(request.path_params["key"])
+    if path and (not runtime.settings.private_images or await _is_allowed(request, path.key)):
+        for key in await rank_objects(request, path):
+            if response := await _serve_stored_image(request, key):
+                if path.alternatives:
+                    response.headers.add_vary_header("Accept")
+                return response
+    return _error(404, "Image not found.")
+
+
+async def _serve_stored_image(request: Request, key: str) -> Response | None:
+    """The bytes of an object never change: another attempt gets another name. None if it does not exist."""
+    runtime: Runtime = request.app.state.runtime
     if redirect := await _redirect_to_bucket(request, key, f"private, max-age={REDIRECT_CACHE_SECONDS}"):
         return redirect
     stored = await runtime.storage.open(key)
     if stored is None:
-        return _error(404, "Image not found.")
+        return None
     name, _, extension = key.rpartition("/")[2].rpartition(".")
     return _serve_object(
         request,

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from gql_imgproc.graphql.content_negotiation import parse_accept
+from gql_imgproc.net.accept import Accept
 
 #: Content codings and the suffixes of the compressed files, the smallest first. Browsers accept Brotli only over HTTPS
 #: and from localhost.
@@ -42,5 +42,5 @@ class StaticAssets(StaticFiles):
 
 def accepted_encodings(header: str) -> list[str]:
     """Returns the codings that an Accept-Encoding header accepts, in the order of CODINGS."""
-    accepted = parse_accept(header)
+    accepted = Accept(header).names()
     return [coding for coding in CODINGS if coding in accepted]

@@ -47,6 +47,7 @@ def test_file_is_estimated_and_then_uploaded_with_several_outputs(
     thumbnail.get_by_label("Height").fill("80")
     thumbnail.get_by_label("To fit").select_option("Cut off what exceeds it")
     thumbnail.get_by_label("Effort").select_option("Fast")
+    page.get_by_label("Serve each browser the smallest format").check()
     check(page, axe, size, f"options-{scheme}")
 
     # when it is dropped, then the page shows what an upload would save, and nothing is uploaded.
@@ -62,11 +63,11 @@ def test_file_is_estimated_and_then_uploaded_with_several_outputs(
     # When it is uploaded, then the request has these outputs.
     with page.expect_response(lambda response: "UploadCsvSuccess" in response.text()) as accepted:
         item.get_by_role("button", name="Upload now").click()
-    query = (
-        "query ($id: ID!) { request(id: $id) { options { outputs { name format maxWidth maxHeight fit effort } } } }"
-    )
+    fields = "negotiate outputs { name format maxWidth maxHeight fit effort }"
+    query = f"query ($id: ID!) {{ request(id: $id) {{ options {{ {fields} }} }} }}"
     body = {"query": query, "variables": {"id": read_id(accepted.value)}}
     request = httpx.post(f"{service.url}/graphql", json=body).json()["data"]["request"]
+    assert request["options"]["negotiate"] is True
     assert request["options"]["outputs"] == [
         {
             "name": "large",

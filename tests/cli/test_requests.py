@@ -80,7 +80,7 @@ async def test_submit_sends_every_option_and_reads_standard_input(service: tuple
         "--format webp --keep-metadata --max-bytes 500000 --file-name {sku}-{n} --webhook https://shop.example/hook "
         "--idempotency-key order-7 --priority low --profile generic --on-invalid-row skip_row --encoding utf-8 "
         "--output-variant name=full --output-variant name=thumb,format=jpeg,max-width=200,quality=9,effort=small "
-        "--no-wait --json --trim --pad 4:3 --pad-color #F0F0F0"
+        "--negotiate --no-wait --json --trim --pad 4:3 --pad-color #F0F0F0"
     )
 
     status, stdout, stderr = await run_command(tmp_path, "submit", "-", "--url", url, *arguments, stdin=CSV)
@@ -96,7 +96,7 @@ async def test_submit_sends_every_option_and_reads_standard_input(service: tuple
     query = """query ($id: ID!) { request(id: $id) { webhook { url } options {
       quality scale maxWidth maxHeight maxBytes trim pad { ratio width color }
       crop { x y width height } filters format metadata fileName
-      outputs { name format maxWidth maxHeight quality effort } } } }"""
+      outputs { name format maxWidth maxHeight quality effort } negotiate } } }"""
     async with AsyncClient(url) as client:
         stored = (await client.execute(query, {"id": request["id"]}))["request"]
     assert stored == {
@@ -132,6 +132,7 @@ async def test_submit_sends_every_option_and_reads_standard_input(service: tuple
                     "effort": "SMALL",
                 },
             ],
+            "negotiate": True,
         },
     }
 
@@ -152,6 +153,7 @@ async def test_submit_sends_every_option_and_reads_standard_input(service: tuple
             "The output has no name. Use for example name=thumb,",
         ),
         ("--output-variant name=a,quality=0", "Invalid quality of --output-variant a: it must be from 1 to 100."),
+        ("--negotiate", "Invalid --negotiate: it needs at least two outputs to choose from."),
         ("--name-column Title", "Name the image columns too: --image-column NAME"),
     ],
 )

@@ -187,6 +187,8 @@ async def test_response_has_the_accepted_content_type(api: Api) -> None:
         ("application/graphql-response+json;q=0.8, application/*;q=0.9", "application/json"),
         ("application/json;q=0, application/graphql-response+json;q=0.1", "application/graphql-response+json"),
         ("application/json;q=nan, application/graphql-response+json;q=0.1", "application/graphql-response+json"),
+        ("application/json;q=0, */*", "application/graphql-response+json"),
+        ("application/json;q=0.1, application/graphql-response+json;q=0.5, */*", "application/graphql-response+json"),
         ("text/html, application/graphql-response+json;charset=utf-8", "application/graphql-response+json"),
         ("APPLICATION/GRAPHQL-RESPONSE+JSON;Q=oops", "application/json"),
     ],

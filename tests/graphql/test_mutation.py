@@ -356,6 +356,11 @@ async def test_forbidden_webhook_url_is_a_typed_error(api: Api, url: str, hint: 
         ),
         ({"idempotencyKey": ""}, ["idempotencyKey"], "`idempotencyKey` must have 1 to 255 printable characters."),
         (
+            {"options": {"negotiate": True, "outputs": [{"name": "only"}]}},
+            ["options", "negotiate"],
+            "negotiate: needs at least two outputs to choose from.",
+        ),
+        (
             {"idempotencyKey": "x" * 256},
             ["idempotencyKey"],
             "`idempotencyKey` must have 1 to 255 printable characters.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID, uuid4
 
 from gql_imgproc.ids import IdPrefix, encode_global_id
@@ -15,6 +16,9 @@ from tests.graphql.test_pagination import Statements
 from tests.support.scenarios import DONE, FAILED, claim_image, finished_image, given_request, record
 
 OPTIONS = Options(quality=70, outputs=(Output("full"), Output("thumb", OutputFormat.WEBP, max_width=200, quality=40)))
+NEGOTIATED = """query($id: ID!) { request(id: $id) {
+  options { negotiate } products { nodes { images { outputs { url negotiatedUrl } } } }
+} }"""
 OUTPUTS = """query($id: ID!) { request(id: $id) {
   options { outputs { name format maxWidth maxHeight fit quality effort } }
   products { nodes { images {
@@ -24,9 +28,9 @@ OUTPUTS = """query($id: ID!) { request(id: $id) {
 } }"""
 
 
-def record_outputs(api: Api, request_id: UUID) -> FinishedImage:
-    """Records an image with two outputs."""
-    item = finished_image(claim_image(api.runtime.db, request_id))
+def record_outputs(api: Api, request_id: UUID, **changes: Any) -> FinishedImage:
+    """Records an image with two outputs. `changes`: of the second one."""
+    item = finished_image(claim_image(api.runtime.db, request_id), content=request_id.bytes)
     own = item.outputs[0].rendition
     thumb = replace(
         own,
@@ -39,6 +43,7 @@ def record_outputs(api: Api, request_id: UUID) -> FinishedImage:
         height=3,
         warning="small",
     )
+    thumb = replace(thumb, **changes)
     item = replace(item, outputs=(*item.outputs, StoredOutput(thumb, is_new=True)))
     api.runtime.db.write_now(results.record, [item], [])
     return item
@@ -90,3 +95,30 @@ async def test_image_of_a_single_output_has_it_without_a_name_or_another_table(a
     ((image,),) = [product["images"] for product in found["products"]["nodes"]]
     assert [(each["name"], each["url"]) for each in image["outputs"]] == [(None, image["outputUrl"])]
     assert [text for text in executed.texts if "image_outputs" in text] == []
+
+
+async def test_negotiated_url_names_the_other_formats_of_the_same_dimensions(api: Api) -> None:
+    # Given images with a second output of the same dimensions, and of others, and a request that does not negotiate,
+    options = replace(OPTIONS, negotiate=True).to_json()
+    same, other = (given_request(api.runtime.db, 1, options=options) for _ in range(2))
+    plain = given_request(api.runtime.db, 1, options=OPTIONS.to_json())
+    item = record_outputs(api, same, width=8, height=6)
+    record_outputs(api, other)
+    record_outputs(api, plain, width=8, height=6)
+
+    # when their URLs are read,
+    found = []
+    for request_id in (same, other, plain):
+        with Statements(api) as executed:
+            data = (await api.data(NEGOTIATED, id=encode_global_id(IdPrefix.REQUEST, request_id)))["request"]
+        found.append((data["options"]["negotiate"], data["products"]["nodes"][0]["images"][0]["outputs"]))
+        # Nothing more is read for them.
+        assert len([text for text in executed.texts if "image_outputs" in text]) == 1
+
+    # then each output of the first one names the other, and stands for itself where there is no choice.
+    assert [negotiates for negotiates, _ in found] == [True, True, False]
+    for output, alternative in zip(found[0][1], reversed(item.outputs), strict=True):
+        object_name = output["url"].rpartition("/")[2]
+        assert output["negotiatedUrl"] == f"{output['url']}/{alternative.rendition.id.hex}/{object_name}"
+    assert [output["negotiatedUrl"] == output["url"] for output in found[1][1]] == [True, True]
+    assert [output["negotiatedUrl"] for output in found[2][1]] == [None, None]

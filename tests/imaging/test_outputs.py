@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -143,6 +144,18 @@ def test_single_output_is_that_of_the_options() -> None:
     assert options.of_outputs() == [(None, options)]
     assert Options(quality=70, outputs=(Output("only"),)).of_outputs() == [("only", options)]
     assert options.to_json() == {"quality": 70}
+
+
+def test_negotiation_needs_several_outputs_and_changes_none_of_them() -> None:
+    several = Options(outputs=(Output("full"), Output("avif", OutputFormat.AVIF)))
+
+    negotiated = replace(several, negotiate=True)
+
+    assert negotiated.of_outputs() == several.of_outputs()
+    assert Options.from_json(negotiated.to_json()) == negotiated
+    for outputs in ((), several.outputs[:1]):
+        with pytest.raises(OptionInvalid, match="negotiate: needs at least two outputs"):
+            Options(outputs=outputs, negotiate=True)
 
 
 INVALID: dict[str, tuple[list[dict[str, Any]], str, str | None]] = {

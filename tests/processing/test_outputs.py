@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from dataclasses import replace
 from io import BytesIO, StringIO
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,7 @@ from gql_imgproc.maintenance.retention import delete_orphans, delete_unused_rend
 from gql_imgproc.processing import image as image_service
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.archive import stream_archive
+from gql_imgproc.requests.output_csv import write_partial_output
 from gql_imgproc.requests.repository import image_outputs as output_queries
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.repository.renditions import end_unused
@@ -32,7 +34,16 @@ from gql_imgproc.storage.paths import image_key, output_key, report_key
 from tests.processing.test_reuse import image_bytes
 from tests.support.api_clients import ANYBODY
 from tests.support.invariants import assert_counters_equal_rows, assert_images_have_their_renditions
-from tests.support.services import ImageHost, advance_in_background, background_work, jpeg, upload, work_all
+from tests.support.scenarios import get_snapshot
+from tests.support.services import (
+    ImageHost,
+    advance_in_background,
+    background_work,
+    jpeg,
+    upload,
+    work_all,
+    work_on_images,
+)
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 FULL, WEBP, THUMB = Output("full"), Output("32.webp", OutputFormat.WEBP, max_width=32), Output("thumb", max_width=16)
@@ -343,3 +354,70 @@ async def test_image_is_processed_again_if_an_output_is_deleted_meanwhile(
     assert_counters_equal_rows(runtime.db, request.id)
     assert await delete(runtime, request.id) == 3
     assert await count_rows(runtime) == (0, 0, 0)
+
+
+async def test_negotiated_urls_stay_when_the_catalogue_is_uploaded_again(
+    runtime: Runtime, image_host: ImageHost
+) -> None:
+    # Given a request that negotiates, with a repeated image,
+    url = image_host.add("/a.jpg", jpeg(1))
+    rows = f"1,Oak Chair,{url}\n2,Oak Table,{url}\n"
+    options = Options(negotiate=True, outputs=(FULL, Output("webp", OutputFormat.WEBP), THUMB))
+    first = await process(runtime, rows, options)
+
+    # when it is uploaded again, and without negotiation,
+    again, plain = (
+        await process(runtime, rows, options),
+        await process(runtime, rows, replace(options, negotiate=False)),
+    )
+
+    # then the URLs are the same, and those of the last one differ, so that caches do not mix them up.
+    assert (again.reused_images, plain.reused_images) == (2, 2)
+    tables = [await read_csv(runtime, output_key(each.id, each.output_name or "")) for each in (first, again, plain)]
+    assert tables[0] == tables[1]
+    ((full, webp, thumb), repeat) = await read_outputs(runtime, first)
+    assert repeat == [full, webp, thumb]
+    url = f"{runtime.settings.public_url}/api/image"
+    of_full, of_webp, of_thumb = (key.removeprefix("images/") for key, _ in (full, webp, thumb))
+    full_id, webp_id = (key.partition("/")[2][:32] for key in (of_full, of_webp))
+    assert [row[3:6] for row in tables[0][1:]] == [
+        [
+            f"{url}/{of_full}/{webp_id}/{name}-1.jpg",
+            f"{url}/{of_webp}/{full_id}/{name}-1-webp.webp",
+            f"{url}/{of_thumb}/{name}-1-thumb.jpg",
+        ]
+        for name in ("oak-chair", "oak-table")
+    ]
+    assert tables[2][1][3:5] == [f"{url}/{of_full}/oak-chair-1.jpg", f"{url}/{of_webp}/oak-chair-1-webp.webp"]
+
+
+@pytest.mark.usefixtures("control_worker")
+async def test_images_that_are_not_done_have_no_negotiated_url(runtime: Runtime, image_host: ImageHost) -> None:
+    # Given a request that negotiates, of which one image is done,
+    options = Options(negotiate=True, outputs=(FULL, Output("webp", OutputFormat.WEBP)))
+    urls = [image_host.add(f"/{number}.jpg", jpeg(number)) for number in range(2)]
+    rows = "".join(f"{number},Oak,{url}\n" for number, url in enumerate(urls, start=1))
+    request_id = (await upload(runtime, HEADER + rows, options=options)).snapshot.id
+    # The second one waits for its second attempt.
+    runtime.settings = runtime.settings.model_copy(update={"retry_delays": (600.0,)})
+    image_host.statuses = {"/1.jpg": [500]}
+    await work_on_images(runtime)
+    running = get_snapshot(runtime.db, request_id)
+
+    # when its output is read before its end, and after it was cancelled,
+    with BytesIO() as file:
+        await write_partial_output(runtime, running, file, as_csv=True)
+        partial = file.getvalue().decode("utf-8-sig")
+    cancelled = await commands.cancel(runtime, ANYBODY, request_id)
+
+    # then both have the URLs of the completed image only, each of which names the other.
+    assert (running.status, cancelled.status) == (RequestStatus.PROCESSING, RequestStatus.CANCELLED)
+    ((full, webp),) = await read_outputs(runtime, cancelled)
+    for table in (
+        list(csv.reader(StringIO(partial, newline=""))),
+        await read_csv(runtime, output_key(request_id, cancelled.output_name or "")),
+    ):
+        done, waiting = [row[3:5] for row in table[1:]]
+        assert waiting == ["", ""]
+        for url, own, other in zip(done, (full, webp), (webp, full), strict=True):
+            assert f"{own[0].removeprefix('images/')}/{other[0].rpartition('/')[2][:32]}/oak-1" in url

@@ -7,13 +7,16 @@ import io
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from gql_imgproc.csvfile.layout import CsvLayout, NamedColumns
 from gql_imgproc.enums import CsvProfile, RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT
+from gql_imgproc.imaging.options import Options, Output, OutputFormat
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
-from gql_imgproc.storage.paths import output_charset, output_key, report_key
+from gql_imgproc.storage.paths import output_charset, output_key, parse_image_path, rendition_id_from_key, report_key
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
 
@@ -73,11 +76,54 @@ async def test_a_shop_export_comes_back_importable(runtime: Runtime, image_host:
     assert (report[1]["Outcome"], report[3]["Outcome"]) == ("FAILED", "SKIPPED")
 
 
+SEVERAL = Options(
+    outputs=(Output("full"), Output("avif", OutputFormat.AVIF), Output("thumb", OutputFormat.WEBP, max_width=16))
+)
+
+
+@pytest.mark.parametrize("negotiate", [False, True])
+@pytest.mark.parametrize(
+    ("profile", "header", "row"),
+    [
+        (CsvProfile.SHOPIFY, "Handle,Title,Image Src,Variant Image", 'oak,"Oak, 1",{},{}'),
+        (CsvProfile.WOOCOMMERCE, "ID,SKU,Name,Images,Type,Published", '1,oak,Oak,"{}, {}",simple,1'),
+        (CsvProfile.GOOGLE_MERCHANT, "id\ttitle\timage_link\tadditional_image_link", "oak\tOak\t{}\t{}"),
+    ],
+)
+async def test_image_cells_of_a_shop_have_the_first_output_and_the_report_has_all(
+    runtime: Runtime, image_host: ImageHost, profile: CsvProfile, header: str, row: str, negotiate: bool
+) -> None:
+    # Given an export with an image, and one that is missing,
+    url, missing = image_host.add("/1.jpg", jpeg(1)), f"{image_host.url}/missing.jpg"
+    content = f"{header}\r\n{row}\r\n"
+
+    # when it is uploaded with three outputs,
+    options = replace(SEVERAL, negotiate=negotiate)
+    accepted = (await upload(runtime, content.format(url, missing), options=options)).snapshot
+    await work_all(runtime)
+    final, output, report = await read_files(runtime, accepted)
+
+    # then only the cell of the first image differs, and has the URL of its first output,
+    assert (final.profile, final.processed_images, final.failed_images) == (profile, 1, 1)
+    urls = [row["Output URL"] for row in report]
+    assert output.decode() == content.format(urls[0], missing)
+    # and the report has a row for each output, and one for the failed image.
+    assert [(row["Input URL"], row["Outcome"], row["Output"]) for row in report] == [
+        *((url, "COMPRESSED", name) for name in ("full", "avif", "thumb")),
+        (missing, "FAILED", ""),
+    ]
+    assert [url[-5:] for url in urls] == ["1.jpg", ".avif", ".webp", ""]
+    # Only files of the same dimensions can be served in place of each other.
+    paths = [parse_image_path(url.partition("/api/image/")[2]) for url in urls[:3]]
+    ids = [rendition_id_from_key(path.key) for path in paths if path]
+    assert [path and list(path.alternatives) for path in paths] == ([ids[1:2], ids[:1], []] if negotiate else [[]] * 3)
+
+
 async def test_the_output_of_a_shop_uploaded_again_changes_nothing(runtime: Runtime, image_host: ImageHost) -> None:
     # Given the output of a shop's file whose images are all done,
     url = image_host.add("/1.jpg", jpeg(1))
     content = f"sku,name,product_type,base_image\nA,Oak,simple,{url}\n"
-    first = (await upload(runtime, content)).snapshot
+    first = (await upload(runtime, content, options=replace(SEVERAL, negotiate=True))).snapshot
     await work_all(runtime)
     _, output, _ = await read_files(runtime, first)
 

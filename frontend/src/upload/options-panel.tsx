@@ -92,7 +92,7 @@ function ImageOptions({ options, onChange }: PanelProps) {
       </Group>
       <Choice label="Metadata" value={options.metadata} names={metadata} onChange={(metadata) => set({ metadata })} />
       <Text label="File names" placeholder="{handle}-{n}" value={options.fileName} onChange={(fileName) => set({ fileName })} />
-      <OutputsEditor outputs={options.outputs} onChange={(outputs) => set({ outputs })} />
+      <OutputsEditor outputs={options.outputs} negotiate={options.negotiate} onChange={set} />
     </>
   );
 }

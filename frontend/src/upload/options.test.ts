@@ -22,6 +22,7 @@ test("an upload with the defaults names none of the optional fields", () => {
       effort: "BALANCED",
       fileName: null,
       outputs: [],
+      negotiate: false,
     },
     idempotencyKey: "key",
     profile: null,
@@ -51,6 +52,7 @@ test("chosen options are sent, and named while the panel is closed", () => {
       { name: " large ", format: "" as const, maxWidth: 1600, maxHeight: null, fit: "" as const, quality: null, effort: "" as const },
       { name: "thumb", format: "WEBP" as const, maxWidth: 200, maxHeight: 200, fit: "COVER" as const, quality: 40, effort: "FAST" as const },
     ],
+    negotiate: true,
     profile: "SHOPIFY" as const,
     onInvalidRow: "SKIP_ROW" as const,
     refresh: true,
@@ -74,6 +76,7 @@ test("chosen options are sent, and named while the panel is closed", () => {
         { name: "large", format: null, maxWidth: 1600, maxHeight: null, fit: null, quality: null, effort: null },
         { name: "thumb", format: "WEBP", maxWidth: 200, maxHeight: 200, fit: "COVER", quality: 40, effort: "FAST" },
       ],
+      negotiate: true,
     },
     profile: "SHOPIFY",
     onInvalidRow: "SKIP_ROW",
@@ -81,8 +84,15 @@ test("chosen options are sent, and named while the panel is closed", () => {
     sheet: "Products",
   });
   expect(summarizeOptions(options)).toBe(
-    "at most 800 × any pixels, cut to fit, at most 500 kB, similarity 70, cropped, trimmed, padded to 800 x 600, sharpen, no metadata, small effort, file names, outputs large and thumb, Shopify export, invalid rows, process again",
+    "at most 800 × any pixels, cut to fit, at most 500 kB, similarity 70, cropped, trimmed, padded to 800 x 600, sharpen, no metadata, small effort, file names, outputs large and thumb, best format for each browser, Shopify export, invalid rows, process again",
   );
+});
+
+test("formats are not negotiated if a removed output leaves no choice", () => {
+  const output = { name: "large", format: "", maxWidth: null, maxHeight: null, fit: "", quality: null, effort: "" } as const;
+  const options = { ...defaults, negotiate: true, outputs: [output] };
+  expect(toUploadInput(options, {}, "key").options?.negotiate).toBe(false);
+  expect(summarizeOptions(options)).toBe("outputs large");
 });
 
 test("a crop without a size is left to the server to refuse", () => {

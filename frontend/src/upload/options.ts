@@ -48,6 +48,8 @@ export interface Options {
   fileName: string;
   /** None: one file of each image. */
   outputs: readonly Output[];
+  /** Whether each URL serves the best of several outputs that a browser accepts. */
+  negotiate: boolean;
   priority: Priority;
   /** Empty: the server detects it. */
   profile: CsvProfile | "";
@@ -85,6 +87,7 @@ export const defaults: Options = {
   effort: "BALANCED",
   fileName: "",
   outputs: [],
+  negotiate: false,
   priority: "NORMAL",
   profile: "",
   encoding: "",
@@ -122,6 +125,8 @@ export function toUploadInput(options: Options, choice: FileChoice, idempotencyK
       effort,
       fileName: options.fileName.trim() || null,
       outputs: options.outputs.map(toOutput),
+      // The choice is hidden if there are fewer.
+      negotiate: negotiates(options),
     },
     idempotencyKey,
     profile: options.profile || null,
@@ -135,6 +140,10 @@ export function toUploadInput(options: Options, choice: FileChoice, idempotencyK
 /** All fields, so that one that the schema adds does not compile. */
 function toOutput({ name, format, fit, effort, ...numbers }: Output): Required<NonNullable<Processing["outputs"]>[number]> {
   return { name: name.trim(), format: format || null, fit: fit || null, effort: effort || null, ...numbers };
+}
+
+function negotiates({ negotiate, outputs }: Options): boolean {
+  return negotiate && outputs.length > 1;
 }
 
 /** A missing size becomes 0, which the server refuses with a message. */
@@ -169,6 +178,7 @@ export function summarizeOptions(options: Options): string {
     options.effort !== defaults.effort && `${options.effort.toLowerCase()} effort`,
     options.fileName.trim() && "file names",
     options.outputs.length > 0 && `outputs ${options.outputs.map(({ name }) => name.trim()).join(" and ")}`,
+    negotiates(options) && "best format for each browser",
     options.profile && nameProfile(options.profile),
     options.onInvalidRow && "invalid rows",
     options.refresh && "process again",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import strawberry
 
@@ -15,6 +16,7 @@ from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.scalars import URL, ByteCount
 from gql_imgproc.graphql.types.view import view
 from gql_imgproc.ids import IdPrefix, encode_global_id
+from gql_imgproc.imaging.options import DEFAULT
 from gql_imgproc.requests.file_names import result_path
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.storage import paths
@@ -68,12 +70,14 @@ class Image(Node):
         if self.output_url is None:
             return []
         loaders, to_url = info.context.loaders, info.context.image_url
-        names = await loaders.output_names.load(self.row.request_id) or [None]
+        options = await loaders.options.load(self.row.request_id) or DEFAULT
+        names = options.output_names
         info.context.budget.charge(len(names) - 1, FURTHER_OUTPUT_COST)
-        own = ImageOutput.own(self.row, self.output_url, names[0])
-        further = await loaders.further_outputs.load(self.row.id) if len(names) > 1 else None
-        named = [(names[each.position] or "", each) for each in further or ()]
-        return [own, *(ImageOutput.further(self.row, each, name, to_url) for name, each in named)]
+        further = await loaders.further_outputs.load(self.row.id) or [] if len(names) > 1 else []
+        to_output = partial(
+            ImageOutput.from_row, self.row, to_url, outputs=[self.row, *further] if options.negotiate else ()
+        )
+        return [to_output(self.row, names[0]), *(to_output(each, names[each.position]) for each in further)]
 
     @classmethod
     def from_row(cls, image: queries.Image, input_url: str, to_url: Callable[[str], str]) -> Image:

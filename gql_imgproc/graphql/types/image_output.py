@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import strawberry
 
 from gql_imgproc.enums import ImageOutcome
+from gql_imgproc.graphql.context import Info
+from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.scalars import URL, ByteCount
 from gql_imgproc.graphql.types.view import view
+from gql_imgproc.requests.alternatives import OutputFile, find_alternatives
 from gql_imgproc.requests.file_names import result_path
 from gql_imgproc.requests.repository.image_outputs import FurtherOutput
 from gql_imgproc.requests.repository.queries import Image
@@ -31,12 +35,39 @@ class ImageOutput:
     )
     warning: str | None = strawberry.field(description="What to know about the file, as `warning` of the image.")
 
-    @classmethod
-    def own(cls, image: Image, url: URL, name: str | None) -> ImageOutput:
-        """The first output of a completed image."""
-        return view(cls, image, name=name, url=url, warning=image.error_message)
+    negotiated_path: strawberry.Private[str | None]
+
+    @cost_field(
+        "With `negotiate` in the options of the request, a URL that serves the best of the image's outputs with these "
+        "dimensions: of the formats that the header `Accept` prefers, the smallest file; this file if it names none "
+        "of them. As in the output CSV. Null without `negotiate`.",
+    )
+    def negotiated_url(self, info: Info) -> URL | None:
+        return None if self.negotiated_path is None else URL(info.context.image_url(self.negotiated_path))
 
     @classmethod
-    def further(cls, image: Image, output: FurtherOutput, name: str, to_url: Callable[[str], str]) -> ImageOutput:
-        path = result_path(output.stored_by, output.object_name, image.file_name, image.position, name)
-        return view(cls, output, name=name, url=URL(to_url(path)))
+    def from_row(
+        cls,
+        image: Image,
+        to_url: Callable[[str], str],
+        output: Image | FurtherOutput,
+        name: str | None,
+        outputs: Sequence[OutputFile],
+    ) -> ImageOutput:
+        """An output of a completed image. `outputs`: all of them, if they can be served in place of each other."""
+        to_path = partial(
+            result_path,
+            output.stored_by,
+            output.object_name or "",
+            image.file_name,
+            image.position,
+            None if isinstance(output, Image) else name,
+        )
+        return view(
+            cls,
+            output,
+            name=name,
+            url=URL(to_url(to_path())),
+            warning=output.error_message if isinstance(output, Image) else output.warning,
+            negotiated_path=to_path(find_alternatives(output, outputs)) if outputs else None,
+        )

@@ -10,7 +10,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from gql_imgproc.graphql.errors import bad_input
 from gql_imgproc.graphql.types.connection import unset_to_none
-from gql_imgproc.graphql.types.output_options import OUTPUTS, OutputOptions, OutputOptionsInput
+from gql_imgproc.graphql.types.output_options import NEGOTIATE, OUTPUTS, OutputOptions, OutputOptionsInput
 from gql_imgproc.graphql.types.view import view
 from gql_imgproc.imaging import options
 from gql_imgproc.imaging.options import Effort, Fit, ImageFilter, Metadata, OptionInvalid, Options, OutputFormat
@@ -88,6 +88,7 @@ class ProcessingOptions:
     pad: Pad | None = strawberry.field(description=_PAD)
     fit: Fit = strawberry.field(description=_FIT)
     outputs: list[OutputOptions] = strawberry.field(description=OUTPUTS)
+    negotiate: bool = strawberry.field(description=NEGOTIATE)
 
     @classmethod
     def from_options(cls, values: Options) -> ProcessingOptions:
@@ -160,6 +161,7 @@ class ProcessingOptionsInput:
     pad: PadInput | None = strawberry.field(default=strawberry.UNSET, description=_PAD)
     fit: Fit = strawberry.field(default=Fit.INSIDE, description=_FIT)
     outputs: list[OutputOptionsInput] = strawberry.field(default_factory=list, description=OUTPUTS)
+    negotiate: bool = strawberry.field(default=False, description=NEGOTIATE)
 
     def to_options(self) -> Options:
         """Raises a GraphQL error for a value out of range."""

@@ -14,6 +14,10 @@ OUTPUTS = (
     "Several files of each image, at most 10, which one download and one decoding give. The first one is the image's "
     "own, to which its other fields and all counters refer. Without outputs, one file is made as the options say."
 )
+NEGOTIATE = (
+    "Whether the URLs in the output CSV and the report serve the best of an image's outputs with the same dimensions, "
+    "by the header `Accept` of each client; see `negotiatedUrl`. Needs at least two outputs."
+)
 _NAME = (
     f"Name of the output, at most {MAX_OUTPUT_NAME_CHARS} letters, digits, hyphens, underscores and dots. It stands in "
     "the columns of the output CSV, the report, and the file names of all outputs but the first."

@@ -34,6 +34,9 @@ class OutputRow:
     input_bytes: int | None
     output_bytes: int | None
     similarity: float | None
+    format: str | None
+    width: int | None
+    height: int | None
     id: UUID
     #: Its outputs after the first one.
     further: Sequence[FurtherOutput] = ()

@@ -179,13 +179,10 @@ def images_of_products(
     return found
 
 
-def output_names_of_requests(
-    connection: Connection, tenant_id: UUID, request_ids: Collection[UUID]
-) -> dict[UUID, list[str | None]]:
-    """The names of the outputs of each request; None for the only one if it has no name."""
+def options_of_requests(connection: Connection, tenant_id: UUID, request_ids: Collection[UUID]) -> dict[UUID, Options]:
     visible = requests.c.id.in_(request_ids), requests.c.tenant_id == tenant_id
     rows = connection.execute(select(requests.c.id, requests.c.options).where(*visible))
-    return {row.id: [name for name, _ in Options.from_json(row.options).of_outputs()] for row in rows}
+    return {row.id: Options.from_json(row.options) for row in rows}
 
 
 def deliveries_of_requests(

@@ -251,6 +251,20 @@ def tenant_of(connection: Connection, rendition_id: UUID, /) -> UUID | None:
     return connection.execute(statement).scalar_one_or_none()
 
 
+_own = renditions.alias("own")
+_OF_SAME_SOURCE = (
+    select(*_COLUMNS)
+    .join(_own, _own.c.content_id == renditions.c.content_id)
+    .where(_own.c.id == bindparam("own"), renditions.c.id.in_(bindparam("renditions", expanding=True)))
+)
+
+
+def of_same_source(connection: Connection, own_id: UUID, /, ids: Collection[UUID]) -> list[Rendition]:
+    """Those of these renditions that were made of the same bytes for the same tenant as one. Call it as `tenant_of`."""
+    rows = connection.execute(_OF_SAME_SOURCE, {"own": own_id, "renditions": list(ids)})
+    return [_to_rendition(row) for row in rows]
+
+
 def _key(item: Rendition) -> tuple[UUID, UUID | None]:
     return item.content_id, item.fingerprint
 

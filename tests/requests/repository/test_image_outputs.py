@@ -14,6 +14,7 @@ from gql_imgproc.imaging.options import Options, Output
 from gql_imgproc.requests.repository import results
 from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.repository.image_results import FinishedImage, StoredOutput
+from gql_imgproc.requests.repository.renditions import of_same_source
 from gql_imgproc.storage.paths import object_name
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import claim_image, finished_image, get_snapshot, given_urls
@@ -93,3 +94,17 @@ def test_outputs_of_an_image_that_was_recorded_for_its_repeats_only_are_replaced
     assert database.read_now(read_further) == [(second.image.id, second.outputs[1].rendition.id)]
     assert database.read_now(read_planned_checks) == {first.outputs[1].rendition.id}
     assert_counters_equal_rows(database, request_id)
+
+
+def test_only_renditions_of_the_same_source_are_found(database: Database) -> None:
+    # Given the outputs of two images,
+    request_id = given_urls(database, [SAME, "https://x.example/other"], options=OPTIONS)
+    first, second = [with_thumb(claim_image(database, request_id)) for _ in range(2)]
+    database.write_now(results.record, [first, second], [])
+    (own, thumb), (other, other_thumb) = [[each.rendition for each in item.outputs] for item in (first, second)]
+
+    # when some of them are looked up for one, then those of the other image are not found.
+    wanted = [each.id for each in (thumb, other, other_thumb)]
+    assert database.read_now(of_same_source, own.id, [own.id, *wanted]) in ([own, thumb], [thumb, own])
+    assert database.read_now(of_same_source, own.id, wanted) == [thumb]
+    assert database.read_now(of_same_source, uuid4(), wanted) == []

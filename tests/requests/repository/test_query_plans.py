@@ -299,6 +299,7 @@ def _run_life_cycle(do: Callable[..., Any], request_id: UUID) -> None:
     key = item.outputs[0].rendition.content_id, image.fingerprints[0]
     do(renditions.find_known, [(item.source.id, image.fingerprints)])
     do(renditions.find, [key])
+    do(renditions.of_same_source, item.outputs[0].rendition.id, [item.outputs[0].rendition.id])
     do(renditions.replace, [item.outputs[0].rendition])
     do(renditions.use, {item.outputs[0].rendition: DEFAULT_TENANT}, [])
     do(renditions.upsert_sources, [item.source])
