@@ -41,7 +41,7 @@ def listen(port: int, secret: str | None) -> None:
             f"Cannot listen on {_HOST} port {port}: {error.strerror}. Choose another port with --port"
         ) from None
     with listener:
-        note = "verifying signatures" if keys else "not verifying signatures; add --secret to verify them"
+        note = "verifying signatures" if keys else "not verifying signatures; set IMGPROC_WEBHOOK_SECRET to verify them"
         console.print(
             f"listening on http://{_HOST}:{listener.getsockname()[1]}/, {note}; press Ctrl-C to stop", soft_wrap=True
         )
