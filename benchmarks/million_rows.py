@@ -32,6 +32,7 @@ from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests import commands, lifecycle
 from gql_imgproc.requests.repository import claims, lane_choice, lanes, product_queries, queries, results, work_queries
+from gql_imgproc.requests.repository.product_queries import ProductFilter
 from gql_imgproc.requests.repository.results import FinishedImage, ImageResult
 from gql_imgproc.requests.upload import CsvUpload, accept_upload
 from gql_imgproc.runtime import Runtime
@@ -115,7 +116,12 @@ class Scenario:
     def _reads(self, request_id: UUID) -> dict[str, Callable[[Connection], Any]]:
         def page(window: PageWindow, **filters: Any) -> Callable[[Connection], Any]:
             return lambda connection: product_queries.products_of_requests(
-                connection, DEFAULT_TENANT, [request_id], window, **filters
+                connection, DEFAULT_TENANT, [request_id], window, ProductFilter(**filters)
+            )
+
+        def count(filter: ProductFilter) -> Callable[[Connection], Any]:
+            return lambda connection: product_queries.counts_of_requests(
+                connection, DEFAULT_TENANT, [(request_id, filter)]
             )
 
         middle = (self.rows // 2,)
@@ -134,17 +140,11 @@ class Scenario:
                 connection, DEFAULT_TENANT, PageWindow(100)
             ),
             "all products, search, none": lambda connection: product_queries.products_page(
-                connection, DEFAULT_TENANT, PageWindow(100), name_contains="trousers"
+                connection, DEFAULT_TENANT, PageWindow(100), ProductFilter("trousers")
             ),
-            "total": lambda connection: product_queries.count_products_of_requests(
-                connection, DEFAULT_TENANT, [request_id]
-            ),
-            "total of a status": lambda connection: product_queries.count_products_of_requests(
-                connection, DEFAULT_TENANT, [request_id], status=ProductStatus.PENDING
-            ),
-            "total of a search": lambda connection: product_queries.count_products_of_requests(
-                connection, DEFAULT_TENANT, [request_id], name_contains="number 7"
-            ),
+            "total": count(ProductFilter()),
+            "total of a status": count(ProductFilter(status=ProductStatus.PENDING)),
+            "total of a search": count(ProductFilter("number 7")),
             "total of all products": lambda connection: product_queries.count_products(connection, DEFAULT_TENANT),
             "reconcile: open requests": lambda connection: work_queries.list_waiting(connection, None, 500),
             "tenants with ready lanes": lanes.list_tenants,

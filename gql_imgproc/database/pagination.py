@@ -16,8 +16,6 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, Select, literal, 
 T = TypeVar("T")
 
 CursorKey: TypeAlias = tuple[Any, ...]
-#: The keys `after` and `before` of a window as SQL expressions.
-Bounds: TypeAlias = tuple[Sequence[ColumnElement[Any]] | None, Sequence[ColumnElement[Any]] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,57 +42,47 @@ class Page(Generic[T]):
     reached: CursorKey | None = None
 
 
-def bounds_of(window: PageWindow, literals: Callable[[CursorKey], Sequence[ColumnElement[Any]]]) -> Bounds:
-    """The keys of a window as SQL expressions, which `literals` creates."""
-    return (
-        None if window.after is None else literals(window.after),
-        None if window.before is None else literals(window.before),
-    )
-
-
 def apply_window(
-    statement: Select[Any],
-    columns: tuple[ColumnElement[Any], ...],
-    bounds: Bounds,
-    window: PageWindow,
-    *,
-    descending: bool = False,
+    statement: Select[Any], columns: tuple[ColumnElement[Any], ...], window: PageWindow, *, descending: bool = False
 ) -> Select[Any]:
     """Limits a list ordered by `columns` to a window and one row more, which shows whether there are more."""
-    key = tuple_(*columns)
-    lower, upper = reversed(bounds) if descending else bounds
+    lower, upper = (window.before, window.after) if descending else (window.after, window.before)
     if lower is not None:
-        statement = statement.where(key > tuple_(*lower))
+        statement = statement.where(tuple_(*columns) > _literals(columns, lower))
     if upper is not None:
-        statement = statement.where(key < tuple_(*upper))
+        statement = statement.where(tuple_(*columns) < _literals(columns, upper))
     is_reversed = descending != window.backward
     order = [column.desc() if is_reversed else column for column in columns]
     return statement.order_by(*order).limit(window.size + 1)
+
+
+def _literals(columns: tuple[ColumnElement[Any], ...], key: CursorKey) -> ColumnElement[Any]:
+    return tuple_(*(literal(part, column.type) for part, column in zip(key, columns, strict=True)))
 
 
 def has_rows_outside(
     connection: Connection,
     statement: Select[Any],
     columns: tuple[ColumnElement[Any], ...],
-    bounds: Bounds,
+    window: PageWindow,
     *,
     descending: bool = False,
 ) -> tuple[bool, bool]:
-    """Whether the list has rows up to the first bound, and from the second one on.
+    """Whether the list has rows up to the key `after` of a window, and from its key `before` on.
 
-    The row of a bound may have been deleted, so this searches outwards from the bound.
+    The row of a key may have been deleted, so this searches outwards from the key.
     """
 
-    def exists_beyond(bound: Sequence[ColumnElement[Any]] | None, *, downward: bool) -> bool:
-        if bound is None:
+    def exists_beyond(key: CursorKey | None, *, downward: bool) -> bool:
+        if key is None:
             return False
-        key = tuple_(*columns)
-        beyond = key <= tuple_(*bound) if downward else key >= tuple_(*bound)
+        row, bound = tuple_(*columns), _literals(columns, key)
         order = [column.desc() if downward else column for column in columns]
-        return connection.execute(statement.where(beyond).order_by(*order).limit(1)).first() is not None
+        beyond = statement.where(row <= bound if downward else row >= bound).order_by(*order).limit(1)
+        return connection.execute(beyond).first() is not None
 
-    after, before = bounds
-    return exists_beyond(after, downward=not descending), exists_beyond(before, downward=descending)
+    earlier = exists_beyond(window.after, downward=not descending)
+    return earlier, exists_beyond(window.before, downward=descending)
 
 
 def page(
@@ -116,6 +104,22 @@ def page(
     )
 
 
+def read_page(
+    connection: Connection,
+    statement: Select[Any],
+    columns: tuple[ColumnElement[Any], ...],
+    window: PageWindow,
+    convert: Callable[[Any], tuple[CursorKey, T]],
+    *,
+    descending: bool = False,
+) -> Page[T]:
+    """A page of a list ordered by `columns`; `convert` returns the cursor key of a row, and its value."""
+    rows = connection.execute(apply_window(statement, columns, window, descending=descending)).all()
+    keys = statement.with_only_columns(*columns)
+    has_earlier, has_later = has_rows_outside(connection, keys, columns, window, descending=descending)
+    return page([convert(row) for row in rows], window, has_earlier=has_earlier, has_later=has_later)
+
+
 def page_by_id(
     connection: Connection,
     statement: Select[Any],
@@ -124,9 +128,4 @@ def page_by_id(
     convert: Callable[[Row[Any]], T],
 ) -> Page[T]:
     """A page of a list ordered by descending ID, with converted rows; cursor keys are (ID,)."""
-    bounds, columns = bounds_of(window, lambda key: (literal(key[0], column.type),)), (column,)
-    rows = connection.execute(apply_window(statement, columns, bounds, window, descending=True)).all()
-    ids = statement.with_only_columns(column)
-    has_earlier, has_later = has_rows_outside(connection, ids, columns, bounds, descending=True)
-    items = [((row.id,), convert(row)) for row in rows]
-    return page(items, window, has_earlier=has_earlier, has_later=has_later)
+    return read_page(connection, statement, (column,), window, lambda row: ((row.id,), convert(row)), descending=True)

@@ -13,12 +13,14 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select
 
-from gql_imgproc.database.pagination import CursorKey, Page, PageWindow, page
+from gql_imgproc.database.pagination import CursorKey, Page, PageWindow, apply_window, page
 
 #: Products that one page searches: all of a request, with the default limit of rows per CSV.
 SEARCH_ROWS = 100_000
+#: Larger than the position of any image in its product.
+_AFTER_LAST = 2**15
 
-_Row = TypeVar("_Row")
+T = TypeVar("T")
 
 
 def contains(connection: Connection, column: ColumnElement[str], text: str) -> ColumnElement[bool]:
@@ -36,27 +38,49 @@ def _either_case(letter: str) -> str:
     return f"[{''.join(sorted(cases))}]"
 
 
-def search_window(window: PageWindow, ingested: int) -> tuple[PageWindow, CursorKey | None]:
-    """The part of a window of positions that one page searches, and the key of its end.
+def page_by_position(
+    connection: Connection,
+    statement: Select[Any],
+    columns: tuple[ColumnElement[Any], ...],
+    window: PageWindow,
+    ingested: int,
+    convert: Callable[[Any], tuple[CursorKey, T]],
+) -> Page[T]:
+    """A page of what a statement finds among the products of a request, which has so many `ingested` ones.
 
-    The key is None when the whole window is searched.
+    The first column is the position of a product. `convert` returns the cursor key of a row, and its value.
     """
-    start = 0 if window.after is None else window.after[0] + 1
-    end = ingested if window.before is None else min(window.before[0], ingested)
+
+    def search(window: PageWindow) -> tuple[list[tuple[CursorKey, T]], CursorKey | None]:
+        searched, reached = _limit_search(window, ingested, len(columns) - 1)
+        rows = connection.execute(apply_window(statement, columns, searched)).all()
+        return [convert(row) for row in rows], reached
+
+    return search_page(search, window, lambda key, step: (*key[:-1], key[-1] + step))
+
+
+def _limit_search(window: PageWindow, ingested: int, inner: int) -> tuple[PageWindow, CursorKey | None]:
+    """The part of a window that one page searches, and the key of its end; None if that is the whole window.
+
+    `inner`: the number of columns after the position of a product.
+    """
+    first, last = (0,) * inner, (_AFTER_LAST,) * inner
+    start = 0 if window.after is None else window.after[0] + (window.after[1:] >= last)
+    end = ingested if window.before is None else min(window.before[0] + (window.before[1:] > first), ingested)
     if end - start <= SEARCH_ROWS:
         return window, None
     if window.backward:
-        key = (end - SEARCH_ROWS,)
-        return replace(window, after=(key[0] - 1,)), key
-    key = (start + SEARCH_ROWS - 1,)
-    return replace(window, before=(key[0] + 1,)), key
+        position = end - SEARCH_ROWS
+        return replace(window, after=(position - 1, *last)), (position, *first)
+    position = start + SEARCH_ROWS - 1
+    return replace(window, before=(position + 1, *first)), (position, *last)
 
 
 def search_page(
-    search: Callable[[PageWindow], tuple[list[tuple[CursorKey, _Row]], CursorKey | None]],
+    search: Callable[[PageWindow], tuple[list[tuple[CursorKey, T]], CursorKey | None]],
     window: PageWindow,
     adjacent_key: Callable[[CursorKey, int], CursorKey],
-) -> Page[_Row]:
+) -> Page[T]:
     """A page of a search, which returns rows of a window and the key where it stopped at its limit, if it did.
 
     Rows beyond the limit are assumed to exist. `adjacent_key` returns the next larger key, or the next smaller one.

@@ -31,6 +31,20 @@ class UtcDateTime(TypeDecorator[datetime]):
         return datetime.fromtimestamp(value, UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
 
 
+class EpochSeconds(TypeDecorator[float]):
+    """A `UtcDateTime` as seconds since 1970. SQLite stores more digits of them than a datetime has."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+    load_dialect_impl = UtcDateTime.load_dialect_impl
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> Any:
+        return value if value is None or dialect.name == "sqlite" else datetime.fromtimestamp(value, UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> float | None:
+        return value.timestamp() if isinstance(value, datetime) else value
+
+
 def text_enum(kind: type[Any]) -> Enum:
     """A text column with the names of an enum; a new name needs no migration."""
     return Enum(kind, native_enum=False, length=32, create_constraint=False, values_callable=list)

@@ -37,6 +37,7 @@ from gql_imgproc.processing.estimate import estimate_upload
 from gql_imgproc.requests.limits import quota_limits
 from gql_imgproc.requests.preview import preview_upload
 from gql_imgproc.requests.repository import product_queries, queries
+from gql_imgproc.requests.repository.product_queries import ProductFilter
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.webhooks import repository as webhook_repository
@@ -103,9 +104,9 @@ class Query:
         name_contains: NameContains = strawberry.UNSET,
         status: StatusArgument = strawberry.UNSET,
     ) -> Connection[Product]:
-        read, text, status = info.context.read, parse_search(name_contains), unset_to_none(status)
-        page = await read(product_queries.products_page, window, name_contains=text, status=status)
-        count = partial(read, product_queries.count_products, name_contains=text, status=status)
+        read, filter = info.context.read, ProductFilter(parse_search(name_contains), unset_to_none(status))
+        page = await read(product_queries.products_page, window, filter)
+        count = partial(read, product_queries.count_products, filter)
         return Connection.from_page(CursorKind.PRODUCTS, window, page, Product.from_row, count)
 
     @cost_field("API keys of the caller's tenant, newest first.", cost=5, scope=Scope.ADMIN)

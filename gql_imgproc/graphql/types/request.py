@@ -21,7 +21,6 @@ from gql_imgproc.enums import (
 )
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.loaders import ProductCountKey, ProductFilter, ProductPageKey
 from gql_imgproc.graphql.types.changes import RequestChanges
 from gql_imgproc.graphql.types.connection import Connection, CursorKind, paginated, unset_to_none
 from gql_imgproc.graphql.types.csv_issue import CsvIssue
@@ -38,6 +37,7 @@ from gql_imgproc.ids import IdPrefix, encode_global_id, parse_global_id
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests.repository import changes, image_queries
 from gql_imgproc.requests.repository.image_queries import ImageFilter
+from gql_imgproc.requests.repository.product_queries import ProductFilter
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.storage import paths
 
@@ -167,7 +167,6 @@ class Request(Node):
     @cost_field("Images of the request by format, error and host, at the same cost for any number of images.", cost=10)
     async def statistics(self, info: Info) -> RequestStatistics:
         row = await info.context.loaders.statistics.load(self.snapshot.id)
-        assert row is not None
         info.context.budget.charge(len(row.by_format) + len(row.by_error) + len(row.by_host))
         return RequestStatistics.from_row(row)
 
@@ -204,8 +203,8 @@ class Request(Node):
     ) -> Connection[Product]:
         loaders, request_id = info.context.loaders, self.snapshot.id
         filter = ProductFilter(parse_search(name_contains), unset_to_none(status))
-        page = await loaders.products.load(ProductPageKey(request_id, window, filter))
-        count = partial(loaders.product_counts.load, ProductCountKey(request_id, filter))
+        page = await loaders.products.load((request_id, window, filter))
+        count = partial(loaders.product_counts.load, (request_id, filter))
         return Connection.from_page(CursorKind.PRODUCTS_OF_REQUEST, window, page, Product.from_row, count)
 
     @cost_field("Images of the request in the order of the file.", cost=5)

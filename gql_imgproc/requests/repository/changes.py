@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, or_, select, tuple_
 
-from gql_imgproc.database.pagination import Page, PageWindow, apply_window, bounds_of
+from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import ChangeKind, RequestPhase, RequestStatus
 from gql_imgproc.requests.repository import image_queries, product_queries
@@ -107,13 +107,7 @@ def products_page(
     """Cursor keys are (position,)."""
     request, other = comparison.side(kind)
     statement = _compare(tenant_id, request, other, *PRODUCT_COLUMNS).where(_PRODUCTS[kind])
-
-    def select_window(window: PageWindow) -> Select[Any]:
-        return apply_window(
-            statement, (products.c.position,), bounds_of(window, lambda key: (literal(key[0]),)), window
-        )
-
-    return product_queries.search_page(connection, window, request.ingested_products, select_window)
+    return product_queries.search_page(connection, window, request.ingested_products, statement)
 
 
 def images_page(

@@ -5,27 +5,24 @@ Each takes the caller's tenant, as in `queries`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from gql_imgproc.database import text_search
-from gql_imgproc.database.pagination import CursorKey, Page, PageWindow, apply_window, bounds_of, has_rows_outside, page
-from gql_imgproc.database.tables import images, products, requests
+from gql_imgproc.database.pagination import CursorKey, Page, PageWindow, read_page
+from gql_imgproc.database.tables import images, products
 from gql_imgproc.enums import ImageOutcome, ImageStatus
 from gql_imgproc.errors import ImageErrorCode
-from gql_imgproc.requests.repository.queries import IMAGE_COLUMNS, Image
-from gql_imgproc.requests.repository.snapshots import request_of_tenant
+from gql_imgproc.requests.repository.queries import IMAGE_COLUMNS, Image, ingested_products
 
 #: An image with its input URL.
 ImageOfRequest = tuple[Image, str]
 _POSITIONS = (products.c.position, images.c.position)
 #: Columns of `ImageOfRequest`, and the position of its product.
 COLUMNS = (*IMAGE_COLUMNS, products.c.input_image_urls, products.c.position.label("product_position"))
-#: Larger than the position of any image in its product.
-_AFTER_LAST = 2**15
 #: Counters of a product that are 0 if it has no such image.
 _COUNTERS = {
     ImageStatus.COMPLETED: products.c.processed_images,
@@ -57,23 +54,15 @@ def images_page(
     connection: Connection, tenant_id: UUID, request_id: UUID, window: PageWindow, filter: ImageFilter
 ) -> Page[ImageOfRequest]:
     """Cursor keys are (position of the product, position of the image). One page searches `SEARCH_ROWS` products."""
-    own = request_of_tenant(tenant_id, request_id)
-    ingested = connection.scalar(select(requests.c.ingested_products).where(*own)) or 0
-    return search_page(connection, window, ingested, _of_request(tenant_id, request_id, filter))
+    statement = _of_request(tenant_id, request_id, filter)
+    return search_page(connection, window, ingested_products(connection, tenant_id, request_id), statement)
 
 
 def search_page(
     connection: Connection, window: PageWindow, ingested: int, statement: Select[Any]
 ) -> Page[ImageOfRequest]:
     """A page of the images that a statement with `COLUMNS` finds; one page searches `SEARCH_ROWS` products."""
-
-    def search(window: PageWindow) -> tuple[list[tuple[CursorKey, ImageOfRequest]], CursorKey | None]:
-        searched, reached = _limit_search(window, ingested)
-        bounds = bounds_of(searched, lambda key: [literal(part) for part in key])
-        rows = connection.execute(apply_window(statement, _POSITIONS, bounds, searched)).all()
-        return [_to_item(*row) for row in rows], reached
-
-    return text_search.search_page(search, window, _adjacent_key)
+    return text_search.page_by_position(connection, statement, _POSITIONS, window, ingested, lambda row: _to_item(*row))
 
 
 def _to_item(*row: Any) -> tuple[CursorKey, ImageOfRequest]:
@@ -87,13 +76,8 @@ def images_by_similarity(
 ) -> Page[ImageOfRequest]:
     """The images that have a similarity, the least similar ones first; cursor keys are (similarity, ID)."""
     columns = images.c.similarity, images.c.id
-    bounds = bounds_of(window, lambda key: (literal(key[0]), literal(key[1], images.c.id.type)))
     statement = _scored(tenant_id, request_id)
-    rows = connection.execute(apply_window(statement, columns, bounds, window)).all()
-    ids = statement.with_only_columns(images.c.id)
-    has_earlier, has_later = has_rows_outside(connection, ids, columns, bounds)
-    items = [((row.similarity, row.id), _to_item(*row)[1]) for row in rows]
-    return page(items, window, has_earlier=has_earlier, has_later=has_later)
+    return read_page(connection, statement, columns, window, lambda row: ((row.similarity, row.id), _to_item(*row)[1]))
 
 
 def count_similarities(connection: Connection, tenant_id: UUID, request_id: UUID) -> int:
@@ -127,21 +111,3 @@ def _with_urls() -> Select[Any]:
 
 def _products(tenant_id: UUID, request_id: UUID) -> tuple[ColumnElement[bool], ...]:
     return products.c.request_id == request_id, products.c.tenant_id == tenant_id
-
-
-def _adjacent_key(key: CursorKey, step: int) -> CursorKey:
-    return key[0], key[1] + step
-
-
-def _limit_search(window: PageWindow, ingested: int) -> tuple[PageWindow, CursorKey | None]:
-    """The part of a window that one page searches, and the key of its end; None if that is the whole window."""
-    # A key of a search that stopped is behind the last image of a product, or before its first one.
-    start = 0 if window.after is None else window.after[0] + (window.after[1] >= _AFTER_LAST)
-    end = ingested if window.before is None else min(window.before[0] + (window.before[1] > 0), ingested)
-    if end - start <= text_search.SEARCH_ROWS:
-        return window, None
-    if window.backward:
-        key = end - text_search.SEARCH_ROWS, 0
-        return replace(window, after=_adjacent_key(key, -1)), key
-    key = start + text_search.SEARCH_ROWS - 1, _AFTER_LAST
-    return replace(window, before=_adjacent_key(key, 1)), key

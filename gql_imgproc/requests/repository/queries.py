@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, DateTime, Double, func, literal, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, func, select, type_coerce
 
 from gql_imgproc.csvfile.layout import CsvLayout
 from gql_imgproc.database import text_search
-from gql_imgproc.database.pagination import Page, PageWindow, apply_window, bounds_of, has_rows_outside, page
+from gql_imgproc.database.pagination import Page, PageWindow, read_page
 from gql_imgproc.database.tables import images, products, requests, webhook_deliveries
+from gql_imgproc.database.types import EpochSeconds
 from gql_imgproc.enums import ImageOutcome, ImageStatus, ProductStatus, RequestStatus
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.imaging.options import Options
@@ -98,6 +99,12 @@ def get_request(connection: Connection, tenant_id: UUID, request_id: UUID) -> Sn
     return None if row is None else to_snapshot(row)
 
 
+def ingested_products(connection: Connection, tenant_id: UUID, request_id: UUID) -> int:
+    """The number of a request's rows that are inserted; 0 if the tenant has no such request."""
+    own = request_of_tenant(tenant_id, request_id)
+    return connection.scalar(select(requests.c.ingested_products).where(*own)) or 0
+
+
 def get_csv_layout(connection: Connection, request_id: UUID) -> CsvLayout:
     """How the CSV of a request is read."""
     stored = connection.execute(select(requests.c.csv_layout).where(requests.c.id == request_id)).scalar_one_or_none()
@@ -141,18 +148,17 @@ def requests_page(
     oldest_first: bool = False,
 ) -> Page[Snapshot]:
     """Requests by creation time; cursor keys are (seconds since 1970, ID)."""
-    # The raw value: SQLite stores more digits than a datetime has, and a rounded key would skip or repeat rows.
-    created_at = type_coerce(requests.c.created_at, _raw_time_type(connection))
-    columns = (created_at, requests.c.id)
-    bounds = bounds_of(window, lambda key: (_raw_time(connection, key[0]), literal(key[1], requests.c.id.type)))
-    filters = _filters(connection, tenant_id, filter)
-    statement = select(*SNAPSHOT_COLUMNS, created_at.label("raw_created_at")).where(*filters)
-    rows = connection.execute(apply_window(statement, columns, bounds, window, descending=not oldest_first)).all()
-    has_earlier, has_later = has_rows_outside(
-        connection, select(requests.c.id).where(*filters), columns, bounds, descending=not oldest_first
+    # Not rounded to a datetime: that key would skip or repeat rows.
+    created_at = type_coerce(requests.c.created_at, EpochSeconds())
+    statement = select(*SNAPSHOT_COLUMNS, created_at.label("seconds")).where(*_filters(connection, tenant_id, filter))
+    return read_page(
+        connection,
+        statement,
+        (created_at, requests.c.id),
+        window,
+        lambda row: ((row.seconds, row.id), to_snapshot(row)),
+        descending=not oldest_first,
     )
-    items = [((_to_seconds(row.raw_created_at), row.id), to_snapshot(row)) for row in rows]
-    return page(items, window, has_earlier=has_earlier, has_later=has_later)
 
 
 def count_requests(connection: Connection, tenant_id: UUID, *, filter: RequestFilter = ALL_REQUESTS) -> int:
@@ -208,16 +214,3 @@ def _filters(connection: Connection, tenant_id: UUID, filter: RequestFilter) -> 
     if filter.name_contains:
         terms.append(text_search.contains(connection, requests.c.csv_filename, filter.name_contains))
     return terms
-
-
-def _raw_time_type(connection: Connection) -> Double[float] | DateTime:
-    return Double() if connection.dialect.name == "sqlite" else DateTime(timezone=True)
-
-
-def _to_seconds(raw: float | datetime) -> float:
-    return raw.timestamp() if isinstance(raw, datetime) else raw
-
-
-def _raw_time(connection: Connection, seconds: float) -> ColumnElement[Any]:
-    raw = seconds if connection.dialect.name == "sqlite" else datetime.fromtimestamp(seconds, UTC)
-    return literal(raw, _raw_time_type(connection))

@@ -15,6 +15,7 @@ from gql_imgproc.database.tables import products, requests
 from gql_imgproc.enums import ProductStatus, RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.requests.repository import create, product_queries, queries
+from gql_imgproc.requests.repository.product_queries import ProductFilter
 from tests.support.scenarios import acquire_lease, given_request
 
 
@@ -23,11 +24,18 @@ def requests_page(database: Database, window: PageWindow, **wanted: Any) -> Page
 
 
 def products_page(database: Database, window: PageWindow, **wanted: Any) -> Page[Any]:
-    return database.read_now(product_queries.products_page, DEFAULT_TENANT, window, **wanted)
+    return database.read_now(product_queries.products_page, DEFAULT_TENANT, window, ProductFilter(**wanted))
 
 
 def products_of(database: Database, request_ids: list[UUID], window: PageWindow, **wanted: Any) -> dict[UUID, Any]:
-    return database.read_now(product_queries.products_of_requests, DEFAULT_TENANT, request_ids, window, **wanted)
+    wanted_filter = ProductFilter(**wanted)
+    return database.read_now(product_queries.products_of_requests, DEFAULT_TENANT, request_ids, window, wanted_filter)
+
+
+def counts_of(database: Database, request_id: UUID, *filters: ProductFilter) -> list[int]:
+    keys = [(request_id, filter) for filter in filters]
+    counts = database.read_now(product_queries.counts_of_requests, DEFAULT_TENANT, keys)
+    return [counts[key] for key in keys]
 
 
 def walk(page_of: Callable[[PageWindow], Page[Any]], size: int, *, backward: bool = False) -> list[Any]:
@@ -143,14 +151,12 @@ def test_search_within_a_request_continues_across_pages(database: Database, back
     )
     literal = products_of(database, [request_id], PageWindow(9), name_contains="d_")[request_id]
     failed = products_of(database, [request_id], PageWindow(9), name_contains="red", status=ProductStatus.FAILED)
-    count = database.read_now(
-        product_queries.count_products_of_requests, DEFAULT_TENANT, [request_id], name_contains="red"
-    )
+    counts = counts_of(database, request_id, ProductFilter("red"))
 
     assert [row.product_name for row in found] == ["Red sock", "RED lamp", "red_x", "Tired"]
     assert [row.product_name for _, row in literal.rows] == ["red_x"]
     assert failed[request_id].rows == []
-    assert count == {request_id: 4}
+    assert counts == [4]
 
 
 def test_search_page_flags_ignore_products_that_do_not_match(database: Database) -> None:
@@ -183,16 +189,14 @@ def test_products_of_requests_filtered_by_status(database: Database) -> None:
     rest = products_of(database, [request_id], PageWindow(2, after=page.rows[-1][0]), status=ProductStatus.FAILED)[
         request_id
     ]
-    counts = [
-        database.read_now(product_queries.count_products_of_requests, DEFAULT_TENANT, [request_id], status=s)
-        for s in (None, ProductStatus.FAILED, ProductStatus.COMPLETED)
-    ]
+    statuses = None, ProductStatus.FAILED, ProductStatus.COMPLETED
+    counts = counts_of(database, request_id, *(ProductFilter(status=status) for status in statuses))
 
     assert [row.position for _, row in page.rows] == [1, 3]
     assert page.has_more
     assert [row.position for _, row in rest.rows] == [5]
     assert not rest.has_more
-    assert counts == [{request_id: 6}, {request_id: 3}, {}]
+    assert counts == [6, 3, 0]
 
 
 def test_empty_page_reports_more_rows(database: Database) -> None:
@@ -223,7 +227,7 @@ def test_search_is_literal_and_ignores_case(database: Database, text: str, expec
     given_names(database, "100% cotton", "Cotton sock", "a_b", "axb", "ÄPFEL", "*star*", "[x]?", "x", "back\\slash")
 
     page = products_page(database, PageWindow(20), name_contains=text)
-    count = database.read_now(product_queries.count_products, DEFAULT_TENANT, name_contains=text)
+    count = database.read_now(product_queries.count_products, DEFAULT_TENANT, ProductFilter(text))
 
     assert sorted(row.product_name for _, row in page.rows) == expected
     assert count == len(expected)

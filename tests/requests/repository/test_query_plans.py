@@ -48,6 +48,7 @@ from gql_imgproc.requests.repository.create import NewProduct
 from gql_imgproc.requests.repository.image_results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.lanes import Lane
 from gql_imgproc.requests.repository.output_rows import read_output_rows
+from gql_imgproc.requests.repository.product_queries import ProductFilter
 from gql_imgproc.requests.repository.transitions import FinalState
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.storage.paths import image_key, object_name
@@ -79,7 +80,7 @@ PAGES: dict[str, tuple[Any, Read]] = {
         f"products, name {name}, status {status}": (
             (ID,),
             lambda connection, window, _, name=name, status=status: product_queries.products_page(
-                connection, DEFAULT_TENANT, window, name_contains=name, status=status
+                connection, DEFAULT_TENANT, window, ProductFilter(name, status)
             ),
         )
         for name in (None, "shirt")
@@ -89,7 +90,7 @@ PAGES: dict[str, tuple[Any, Read]] = {
         f"products of requests, status {status}": (
             (3,),
             lambda connection, window, ids, status=status: product_queries.products_of_requests(
-                connection, DEFAULT_TENANT, ids, window, status=status
+                connection, DEFAULT_TENANT, ids, window, ProductFilter(status=status)
             ),
         )
         for status in (None, ProductStatus.FAILED)
