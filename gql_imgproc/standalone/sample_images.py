@@ -12,8 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from gql_imgproc.standalone.sample_products import PRODUCTS, Colour, Finish, Part, Product
-from gql_imgproc.standalone.sample_shapes import Shape
+from gql_imgproc.standalone.sample_products import PRODUCTS, Colour, Finish, Part, Product, Shape
 
 #: Views that show the other side, and those that are taken from close up.
 _MIRRORED = ("side", "off", "back", "sole", "open")
@@ -85,7 +84,7 @@ def render_sample(name: str) -> bytes:
 
 def render_photo(random: Random, width: int, height: int, stem: str) -> Image.Image:
     """Renders a product in a studio: soft light, a floor or a wall, shadows, texture, sensor grain."""
-    product, view = PRODUCTS[stem.split("-")[0]](), stem.partition("-")[2]
+    product, view = PRODUCTS[stem.split("-")[0]], stem.partition("-")[2]
     image = _render_studio(product, (width, height))
     parts = [(_place(part.shape, view, image.size), part) for part in product.parts]
     _cast_shadow(image, _unite(mask for mask, _ in parts), product)
@@ -97,7 +96,7 @@ def render_photo(random: Random, width: int, height: int, stem: str) -> Image.Im
 
 
 def _object_mask(stem: str, size: tuple[int, int]) -> Image.Image:
-    product, view = PRODUCTS[stem.split("-")[0]](), stem.partition("-")[2]
+    product, view = PRODUCTS[stem.split("-")[0]], stem.partition("-")[2]
     return _unite(_place(part.shape, view, size) for part in product.parts)
 
 
