@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from gql_imgproc.csvfile.messages import csv_error, quote
+from gql_imgproc.csvfile.other_formats import binary_format
 from gql_imgproc.csvfile.plausibility import Windows1252Check
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 
@@ -49,28 +50,6 @@ _ASCII_SAMPLE = bytes(range(0x20, 0x5C)) + bytes(range(0x5D, 0x7F)) + b"\t\r\n\\
 
 #: The end of a text file in DOS and CP/M, which some programs still write.
 _END_MARK = "\x1a"
-
-_ZIP = b"PK\x03\x04"
-_SIGNATURES = (
-    (b"PK\x05\x06", "an empty ZIP archive"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a damaged file of an old Office program (.xls)"),
-    (b"%PDF-", "a PDF document"),
-    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF87a", "a GIF image"),
-    (b"GIF89a", "a GIF image"),
-    (b"II*\x00", "a TIFF image"),
-    (b"MM\x00*", "a TIFF image"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ\x00", "an xz archive"),
-    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
-    (b"Rar!\x1a\x07", "a RAR archive"),
-    (b"SQLite format 3\x00", "an SQLite database"),
-    (b"PAR1", "a Parquet file"),
-    (b"\x7fELF", "a program"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +285,7 @@ def _count_lines(data: bytes) -> int:
 
 
 def _refuse_binary(head: bytes, *, is_encoding_given: bool) -> None:
-    if file_type := _binary_type(head):
+    if file_type := binary_format(head):
         raise csv_error(CsvIssueCode.NOT_CSV, f"The file is {file_type}, not a CSV file. {SAVE_AS_CSV}")
     pairs = len(head) // 2
     nuls_even, nuls_odd = head[0 : 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)
@@ -318,25 +297,3 @@ def _refuse_binary(head: bytes, *, is_encoding_given: bool) -> None:
     # A single control character is reported later with its row; many of them mean that this is not text.
     if controls >= 8 and controls * 20 > len(head) and not is_encoding_given:
         raise csv_error(CsvIssueCode.NOT_CSV, f"The file is an unknown binary file, not a CSV file. {SAVE_AS_CSV}")
-
-
-def _binary_type(head: bytes) -> str | None:
-    if head.startswith(_ZIP):
-        if b"opendocument.spreadsheet" in head[:200]:
-            return "a damaged OpenDocument spreadsheet (.ods)"
-        if b"opendocument" in head[:200]:
-            return "an OpenDocument file"
-        if b"Index/" in head and b".iwa" in head:
-            return "an Apple Numbers, Pages or Keynote document"
-        if b"word/" in head:
-            return "a Word document (.docx)"
-        if b"[Content_Types].xml" in head or b"xl/" in head or b"_rels/" in head:
-            return "a damaged Excel workbook (.xlsx)"
-        return "a ZIP archive"
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "a WebP image"
-    if head[4:8] == b"ftyp":
-        return "an AVIF or HEIC image or a video"
-    if head[257:262] == b"ustar":
-        return "a tar archive"
-    return next((file_type for signature, file_type in _SIGNATURES if head.startswith(signature)), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -11,10 +12,12 @@ from gql_imgproc.csvfile.encoding import CONTROL, DecodedFile
 from gql_imgproc.csvfile.layout import CsvLayout, NamedColumns
 from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.messages import csv_error, excerpt, join_quoted, plural, quote
+from gql_imgproc.csvfile.other_formats import text_format
 from gql_imgproc.csvfile.profiles import PROFILES, recognize
 from gql_imgproc.csvfile.profiles.generic import GENERIC
 from gql_imgproc.csvfile.profiles.profile import Columns, Profile, locate, matcher, normalize_name
 from gql_imgproc.csvfile.records import Dialect, iter_records
+from gql_imgproc.csvfile.results import match_result_column
 from gql_imgproc.enums import CsvProfile
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 
@@ -31,10 +34,6 @@ _SIMILAR_NAMES = {
     PRODUCT_NAME: ("name", "product", "products", "title", "productnames", "producttitle", "item", "itemname"),
     IMAGE_URLS: ("url", "urls", "image", "images", "inputimages", "inputurls", "imagelinks", "links", "pictures"),
 }
-
-#: The columns that an output CSV adds. If an output CSV is uploaded again, their cells are replaced.
-OUTPUT_URLS = "Output Image Urls"
-IMAGE_ERRORS = "Image Errors"
 
 #: Delimiters that are detected, the most common first.
 DELIMITERS = (",", ";", "\t", "|")
@@ -57,36 +56,18 @@ UPLOAD_CSV = "Upload a CSV file whose first row names the columns."
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    dialect: Dialect
-    row: int
-    names: tuple[str, ...]
-    columns: Columns
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderCandidate:
     """The first row that is not blank, read with one delimiter."""
 
     dialect: Dialect
     row: int
-    names: list[str]
+    names: Sequence[str]
     columns: Columns
     issue: CsvIssue | None = None
 
     @property
-    def is_complete(self) -> bool:
-        """Whether the row has every column that its profile needs."""
-        if self.columns.profile is GENERIC:
-            return {field for name in self.names if (field := match_field(name))} == set(ACCEPTED_NAMES)
-        return bool(self.columns.images)
-
-    @property
     def score(self) -> tuple[int, float]:
         """The number of columns found. An error counts more than a row of one cell and less than a row of two."""
-        found = self.columns.score
-        if self.columns.profile is GENERIC:
-            found = len({field for name in self.names if (field := match_field(name))})
-        return found, 1.5 if self.issue else len(self.names)
+        return self.columns.score, 1.5 if self.issue else len(self.names)
 
 
 def match_field(name: str) -> str | None:
@@ -95,30 +76,12 @@ def match_field(name: str) -> str | None:
     return next((field for field, accepted in ACCEPTED_NAMES.items() if matcher(accepted)(normalized)), None)
 
 
-_RESULT_COLUMNS = {normalize_name(name): name for name in (OUTPUT_URLS, IMAGE_ERRORS)}
-
-
-def name_output_column(output: str) -> str:
-    """Returns the name of the column with the URLs of an output after the first one."""
-    return f"{OUTPUT_URLS} ({output})"
-
-
-_OUTPUT_COLUMN = re.compile(re.escape(name_output_column("OUTPUT")).replace("OUTPUT", r"([\w.-]+)"), re.ASCII)
-
-
-def match_result_column(name: str) -> str | None:
-    """Returns the column of an output CSV that has this name."""
-    if found := _OUTPUT_COLUMN.fullmatch(name.strip()):
-        return found[0]
-    return _RESULT_COLUMNS.get(normalize_name(name))
-
-
 def read_header(text: DecodedFile, limits: CsvLimits, layout: CsvLayout) -> Header:
     """Finds the header. Refuses the file with every problem of its header."""
     return _check_columns(find_header(text, limits, layout), layout, limits)
 
 
-def find_header(text: DecodedFile, limits: CsvLimits, layout: CsvLayout) -> HeaderCandidate:
+def find_header(text: DecodedFile, limits: CsvLimits, layout: CsvLayout) -> Header:
     """Finds the row that is most likely the header. Refuses text that is no table, and one with a title."""
     head = text.head(_HEAD_CHARS)
     separator = _SEPARATOR_LINE.match(head)
@@ -135,11 +98,11 @@ def find_header(text: DecodedFile, limits: CsvLimits, layout: CsvLayout) -> Head
         )
     # Of equal candidates `max` takes the first, which has the most common delimiter.
     best = max(candidates, key=lambda candidate: candidate.score)
-    if best.score[0] == 0 and (text_format := _other_text_format(head)):
-        raise csv_error(CsvIssueCode.HEADER, f"The text seems to be {text_format}, not CSV. {UPLOAD_CSV}")
+    if best.score[0] == 0 and (format := text_format(head)):
+        raise csv_error(CsvIssueCode.HEADER, f"The text seems to be {format}, not CSV. {UPLOAD_CSV}")
     if best.issue:
         raise InvalidCsv((best.issue,), 1)
-    below = None if best.is_complete else _find_below(text, dialects, best.row, layout, limits)
+    below = None if best.columns.are_complete else _find_below(text, dialects, best.row, layout, limits)
     if below and not below.columns.profile.has_title:
         raise csv_error(
             CsvIssueCode.HEADER,
@@ -156,9 +119,8 @@ def _find_columns(names: list[str], layout: CsvLayout) -> Columns:
         return locate(_custom_profile(layout.columns), names)
     if layout.profile is not None:
         return locate(PROFILES[layout.profile], names)
-    if {field for name in names if (field := match_field(name))} == set(ACCEPTED_NAMES):
-        return locate(GENERIC, names)
-    return recognize(names) or locate(GENERIC, names)
+    generic = locate(GENERIC, names)
+    return generic if generic.are_complete else recognize(names) or generic
 
 
 def _custom_profile(columns: NamedColumns) -> Profile:
@@ -166,38 +128,36 @@ def _custom_profile(columns: NamedColumns) -> Profile:
     return Profile(CsvProfile.CUSTOM, "the columns you named", columns.images, ids, names)
 
 
-def _read_first_row(
-    text: DecodedFile, dialect: Dialect, layout: CsvLayout, longest_row_chars: int
-) -> HeaderCandidate | None:
+def _read_first_row(text: DecodedFile, dialect: Dialect, layout: CsvLayout, longest_row_chars: int) -> Header | None:
     for record in iter_records(text, dialect, longest_row_chars):
         if not isinstance(record, tuple):
             issue = record if isinstance(record, CsvIssue) else record.issues[0]
-            return HeaderCandidate(dialect, record.row or 1, [], _find_columns([], layout), issue)
+            return Header(dialect, record.row or 1, [], _find_columns([], layout), issue)
         row, cells = record
         # A row that consists of delimiters is blank for every delimiter.
         if any(cell.translate(_DELETE_DELIMITERS).strip() for cell in cells):
             if not dialect.skips_spaces and len(cells) > 1 and all(cell.startswith(" ") for cell in cells[1:]):
                 return _read_first_row(text, replace(dialect, skips_spaces=True), layout, longest_row_chars)
-            return HeaderCandidate(dialect, row, cells, _find_columns(cells[:MAX_SHOP_COLUMNS], layout))
+            return Header(dialect, row, cells, _find_columns(cells[:MAX_SHOP_COLUMNS], layout))
     return None
 
 
 def _find_below(
     text: DecodedFile, dialects: list[Dialect], row: int, layout: CsvLayout, limits: CsvLimits
-) -> HeaderCandidate | None:
+) -> Header | None:
     """Finds a header below the first row: the one with the most columns, and of equal ones the last."""
-    found: list[HeaderCandidate] = []
+    found: list[Header] = []
     for dialect in dialects:
         for record in islice(iter_records(text, dialect, limits.longest_row_chars), row, row + MAX_TITLE_ROWS):
             if not isinstance(record, tuple):
                 break
-            candidate = HeaderCandidate(dialect, *record, _find_columns(record[1][:MAX_SHOP_COLUMNS], layout))
-            if candidate.is_complete:
+            candidate = Header(dialect, *record, _find_columns(record[1][:MAX_SHOP_COLUMNS], layout))
+            if candidate.columns.are_complete:
                 found.append(candidate)
     return max(found, key=lambda candidate: (candidate.score[0], candidate.row), default=None)
 
 
-def _check_columns(candidate: HeaderCandidate, layout: CsvLayout, limits: CsvLimits) -> Header:
+def _check_columns(candidate: Header, layout: CsvLayout, limits: CsvLimits) -> Header:
     names = [name.lstrip("\N{ZERO WIDTH NO-BREAK SPACE}") for name in candidate.names]
     while names and not names[-1].strip():
         # Excel also writes columns that were emptied.
@@ -208,7 +168,7 @@ def _check_columns(candidate: HeaderCandidate, layout: CsvLayout, limits: CsvLim
         issues = _shop_issues(names, candidate, layout, limits)
     if issues:
         raise InvalidCsv(tuple(issues[:100]), len(issues))
-    return Header(candidate.dialect, candidate.row, tuple(names), candidate.columns)
+    return replace(candidate, names=tuple(names))
 
 
 def _too_many_columns(count: int, limit: int, row: int) -> CsvIssue:
@@ -243,7 +203,7 @@ def _generic_issues(names: list[str], row: int, limits: CsvLimits) -> list[CsvIs
     return issues
 
 
-def _shop_issues(names: list[str], candidate: HeaderCandidate, layout: CsvLayout, limits: CsvLimits) -> list[CsvIssue]:
+def _shop_issues(names: list[str], candidate: Header, layout: CsvLayout, limits: CsvLimits) -> list[CsvIssue]:
     """The columns that the caller named, or those of the profile, may be missing. Unused columns are only copied."""
     profile, row = candidate.columns.profile, candidate.row
     limit = max(limits.max_columns, MAX_SHOP_COLUMNS)
@@ -334,16 +294,3 @@ def too_long_issue(cell: str, max_chars: int, row: int, column: str | None) -> C
         row,
         column,
     )
-
-
-def _other_text_format(head: str) -> str | None:
-    text = head.lstrip().lower()
-    if text.startswith(("<!doctype html", "<html")) or (text.startswith("<") and "<head" in text):
-        return "a web page (HTML)"
-    if text.startswith("<"):
-        return "XML or HTML"
-    if text.startswith("{\\rtf"):
-        return "a rich text document (RTF)"
-    if text.startswith(("{", "[")):
-        return "JSON"
-    return None

@@ -47,7 +47,7 @@ def preview(file: BinaryIO, limits: CsvLimits, layout: CsvLayout) -> CsvPreview:
         if isinstance(record, tuple) and not is_blank(record[1]):
             cells = [excerpt(cell, MAX_CELL_CHARS) for cell in record[1][: len(names)]]
             rows.append(cells + [""] * (len(names) - len(cells)))
-    return CsvPreview(header.columns.profile.name if header.is_complete else None, names, rows)
+    return CsvPreview(header.columns.profile.name if header.columns.are_complete else None, names, rows)
 
 
 def _read_start(file: BinaryIO) -> bytes:

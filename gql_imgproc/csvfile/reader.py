@@ -1,4 +1,4 @@
-"""Reads an uploaded CSV file as products, and reports every problem with its row and column.
+"""Reads an uploaded CSV file as products.
 
 The file is read as a stream, and can be read several times. Only the set of its serial numbers grows with the file.
 `encoding` turns bytes into text, `records` text into cells, `header` finds the columns, `rows` checks each row,
@@ -9,65 +9,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum
 from itertools import islice
 from typing import BinaryIO
 
-from gql_imgproc.csvfile.encoding import SAVE_AS_UTF8, DecodedFile, open_text
+from gql_imgproc.csvfile.encoding import DecodedFile, open_text
 from gql_imgproc.csvfile.header import Header, read_header
 from gql_imgproc.csvfile.image_urls import match_plain_urls, split_urls
 from gql_imgproc.csvfile.layout import RECOGNIZED, CsvLayout
 from gql_imgproc.csvfile.limits import CsvLimits
-from gql_imgproc.csvfile.messages import csv_error, excerpt, join_quoted, plural
+from gql_imgproc.csvfile.messages import excerpt, plural
 from gql_imgproc.csvfile.products import CsvProduct, group_rows
-from gql_imgproc.csvfile.profiles.profile import Columns
 from gql_imgproc.csvfile.records import InvalidRow, iter_records, truncated_issue
 from gql_imgproc.csvfile.rows import RowCheck, UrlCheck, count_issue, is_blank
-from gql_imgproc.csvfile.unread_columns import UnreadColumns
-from gql_imgproc.enums import CsvProfile, InvalidRowPolicy
+from gql_imgproc.enums import InvalidRowPolicy
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 
 #: Called between rows, so that other threads can run.
 YieldControl = Callable[[], None]
 
-_LOSSY = (
-    "The file has characters that the given encoding would write with other bytes, and a shop's file must not change."
-)
 #: Paths on the shop's own server behind a URL, which may have commas of its own.
 _FILE_NAMES = re.compile(r"[,|]\s*/(?!/).*", re.DOTALL)
 #: Rows between two calls of `yield_control`: about half a millisecond of work.
 ROWS_PER_YIELD = 200
 
 
-@dataclass(frozen=True, slots=True)
-class CsvFormat:
-    encoding: str
-    delimiter: str
-    header: tuple[str, ...]
-    header_row: int
-    columns: Columns
-    has_bom: bool
-    #: The file has a line such as `sep=;` before the header.
-    has_separator_line: bool
-    warnings: tuple[CsvIssue, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CsvSummary:
-    """The number of products and images in a valid file."""
-
-    products: int
-    images: int
-    warnings: tuple[CsvIssue, ...]
-    #: How to read the file again.
-    layout: CsvLayout = field(default=CsvLayout(CsvProfile.GENERIC), compare=False)
-
-
 class RowKind(Enum):
     DATA = "a row that is read"
     SKIPPED = "an invalid row, which is only copied"
     OTHER = "the header, a row before it, or a blank row"
+
+
+#: Row number, cells and URLs. A plain tuple is faster than a dataclass.
+ValidRow = tuple[int, list[str], list[str]]
+#: Row number, cells and kind.
+Record = tuple[int, list[str], RowKind]
 
 
 def no_yield() -> None:
@@ -80,66 +57,11 @@ def open_csv(file: BinaryIO, limits: CsvLimits, layout: CsvLayout = RECOGNIZED) 
     return CsvReader(text, read_header(text, limits, layout), limits, layout)
 
 
-def validate(
-    file: BinaryIO,
-    limits: CsvLimits,
-    check_url: UrlCheck,
-    yield_control: YieldControl = no_yield,
-    layout: CsvLayout = RECOGNIZED,
-    see_urls: Callable[[list[str]], None] | None = None,
-) -> CsvSummary:
-    """Checks every row, and calls `see_urls` with the URLs of each valid one.
-
-    Raises InvalidCsv with the first issues in the order of the file, and their total.
-    """
-    reader = open_csv(file, limits, layout)
-    if layout.encoding and not reader.format.columns.profile.is_complete and not reader.text.is_lossless():
-        raise csv_error(CsvIssueCode.ENCODING, f"{_LOSSY} {SAVE_AS_UTF8}")
-    issues: list[CsvIssue] = []
-    warnings: list[CsvIssue] = []
-    skipped: list[int] = []
-    unread = UnreadColumns(reader.format.header, reader.format.columns)
-    total = images = 0
-
-    def valid_rows() -> Iterator[tuple[int, list[str], list[str]]]:
-        nonlocal total, images
-        for found in reader.iter_checked_rows(check_url, yield_control):
-            if isinstance(found, tuple):
-                images += len(found[3])
-                if see_urls:
-                    see_urls(found[3])
-                if unread.watched:
-                    unread.look(found[2])
-                yield found[1:]
-            elif isinstance(found, InvalidRow) and reader.skips_invalid_rows:
-                skipped.append(found.row)
-                warnings.extend(found.issues[: limits.max_issues - len(warnings)])
-            else:
-                found_issues = found.issues if isinstance(found, InvalidRow) else [found]
-                total += len(found_issues)
-                issues.extend(found_issues[: limits.max_issues - len(issues)])
-
-    rows = valid_rows()
-    columns = reader.format.columns
-    # In our own format, each row is a product.
-    products = sum(1 for _ in (rows if columns.profile.is_complete else group_rows(rows, columns, limits)))
-    if total:
-        raise InvalidCsv(tuple(issues), total)
-    if not images and not reader.results:
-        raise InvalidCsv(tuple(warnings), len(skipped)) if warnings else reader.no_images_error()
-    accepted = replace(reader.layout, profile=columns.profile.name, skipped_rows=frozenset(skipped))
-    return CsvSummary(products, images, (*reader.format.warnings, *unread.warnings(), *warnings), accepted)
-
-
 def read_products(file: BinaryIO, limits: CsvLimits, layout: CsvLayout) -> Iterator[CsvProduct]:
     """Yields the products of a file that was validated before. Raises InvalidCsv if it can no longer be read."""
     reader = open_csv(file, limits, layout)
     rows = ((row, cells, reader.urls(cells)) for row, cells in reader.iter_cells())
-    return group_rows(rows, reader.format.columns, limits)
-
-
-#: Position, row number, cells and URLs of a valid row. A plain tuple is faster than a dataclass.
-_CheckedRow = tuple[int, int, list[str], list[str]]
+    return group_rows(rows, reader.header.columns, limits)
 
 
 class CsvReader:
@@ -148,33 +70,23 @@ class CsvReader:
     def __init__(self, text: DecodedFile, header: Header, limits: CsvLimits, layout: CsvLayout) -> None:
         self.text = text
         self.layout = layout
-        self.dialect = header.dialect
         #: Cells that hold results of earlier requests, which are kept.
         self.results = 0
         #: Why the last row without cells was skipped.
         self._unreadable: list[CsvIssue] = []
-        self._header = header
+        self.header = header
         self._limits = limits
-        self._columns = tuple(excerpt(name.strip()) for name in header.names)
+        self.column_names = tuple(excerpt(name.strip()) for name in header.names)
         self._images = header.columns.images
         # The cell that tells most quickly that a row is not blank.
         self._probe = (*header.columns.ids, *self._images)[0]
-        is_shop = not header.columns.profile.is_complete
-        self._results_url = layout.results_url if is_shop else None
-        self.format = CsvFormat(
-            encoding=text.encoding,
-            delimiter=header.dialect.delimiter,
-            header=header.names,
-            header_row=header.row,
-            columns=header.columns,
-            has_bom=text.bom_bytes > 0,
-            has_separator_line=header.dialect.preamble_chars > 0,
-            warnings=text.warnings,
-        )
+        #: Each row is a product.
+        self.is_generic = header.columns.profile.is_complete
+        self._results_url = None if self.is_generic else layout.results_url
 
     @property
     def skips_invalid_rows(self) -> bool:
-        default = InvalidRowPolicy.REFUSE_FILE if self.format.columns.profile.is_complete else InvalidRowPolicy.SKIP_ROW
+        default = InvalidRowPolicy.REFUSE_FILE if self.is_generic else InvalidRowPolicy.SKIP_ROW
         return (self.layout.on_invalid_row or default) is InvalidRowPolicy.SKIP_ROW
 
     def urls(self, cells: list[str]) -> list[str]:
@@ -188,7 +100,7 @@ class CsvReader:
         if self._results_url and self._results_url in cell:
             count, urls = len(urls), [url for url in urls if not url.startswith(self._results_url)]
             self.results += count - len(urls)
-        if self._header.columns.profile.has_file_names:
+        if self.header.columns.profile.has_file_names:
             # Their names may stand before and after URLs.
             return [_FILE_NAMES.sub("", url) for url in urls if "://" in url]
         return urls
@@ -199,11 +111,11 @@ class CsvReader:
             if kind is RowKind.DATA:
                 yield row, cells
 
-    def iter_records(self, raw_lines: list[str] | None = None) -> Iterator[tuple[int, list[str], RowKind]]:
+    def iter_records(self, raw_lines: list[str] | None = None) -> Iterator[Record]:
         """Yields every record of a file that was validated before, as `records.iter_records`."""
-        width, probe, header_row = len(self._columns), self._probe, self._header.row
+        width, probe, header_row = len(self.column_names), self._probe, self.header.row
         skipped_rows = self.layout.skipped_rows
-        for record in iter_records(self.text, self._header.dialect, self._limits.longest_row_chars, raw_lines):
+        for record in iter_records(self.text, self.header.dialect, self._limits.longest_row_chars, raw_lines):
             if isinstance(record, InvalidRow) and record.row in skipped_rows:
                 self._unreadable = self._name_column(record).issues
                 yield record.row, [], RowKind.SKIPPED
@@ -228,15 +140,15 @@ class CsvReader:
         """Why a row was skipped; in general terms if that is not known any more, since settings have changed."""
         if not cells:
             return self._unreadable
-        if len(cells) != len(self._columns) and (issue := self._cell_count_issue(row, cells)):
+        if len(cells) != len(self.column_names) and (issue := self._cell_count_issue(row, cells)):
             return [issue]
         problem = CsvIssue(CsvIssueCode.IMAGE_URL_FORBIDDEN, "The row was not allowed when the file was uploaded.", row)
         return check.issues(row, cells) or [problem]
 
     def check(self, check_url: UrlCheck | None) -> RowCheck:
         return RowCheck(
-            self._header,
-            self._columns,
+            self.header,
+            self.column_names,
             self._limits,
             check_url,
             self._split_cell,
@@ -245,15 +157,16 @@ class CsvReader:
 
     def iter_checked_rows(
         self, check_url: UrlCheck, yield_control: YieldControl
-    ) -> Iterator[_CheckedRow | InvalidRow | CsvIssue]:
+    ) -> Iterator[ValidRow | InvalidRow | CsvIssue]:
         """Yields every row, or what is wrong with it, in the order of the file.
 
         An issue that is not of an `InvalidRow` concerns the whole file.
         """
-        width, probe = len(self._columns), self._probe
+        width, probe = len(self.column_names), self._probe
         max_products, max_images = self._limits.max_products, self._limits.max_images
         check = self.check(check_url)
-        position, images, has_issue = -1, 0, False
+        products = images = 0
+        has_issue = False
         for record in self._records():
             if not isinstance(record, tuple):
                 has_issue = True
@@ -264,36 +177,37 @@ class CsvReader:
                 yield_control()
             if (len(cells) != width or not cells[probe].strip()) and is_blank(cells):
                 continue
-            position += 1
-            if position == max_products:
+            products += 1
+            if products > max_products:
                 yield self._too_many_products_issue(row)
                 return
-            if len(cells) != width:
-                if issue := self._cell_count_issue(row, cells):
-                    yield issue if issue.code is CsvIssueCode.ENCODING else InvalidRow(row, [issue])
-                    continue
-                del cells[width:]
-            is_plain = all(not (cell := cells[index]) or match_plain_urls(cell) for index in self._images)
-            if not is_plain and self._is_truncated(cells[self._images[-1] :]):
-                yield truncated_issue(row)
-                continue
-            urls = self.urls(cells)
-            issues = [] if is_plain and check.is_valid(row, cells, urls) else check.issues(row, cells)
-            if issues:
-                yield InvalidRow(row, issues)
+            urls, problem = self._check_row(check, row, cells)
+            if problem:
+                yield problem
             if images <= max_images < images + len(urls):
                 yield self._too_many_images_issue(row)
-            elif not issues:
-                yield position, row, cells, urls
+            elif not problem:
+                yield row, cells, urls
             images += len(urls)
-        if position < 0 and not has_issue:
-            yield self._empty_file_issue()
+        if not products and not has_issue:
+            yield CsvIssue(
+                CsvIssueCode.EMPTY_FILE, "The file has a header but no data row. Add a row for each product."
+            )
 
-    def _empty_file_issue(self) -> CsvIssue:
-        return CsvIssue(CsvIssueCode.EMPTY_FILE, "The file has a header but no data row. Add a row for each product.")
+    def _check_row(self, check: RowCheck, row: int, cells: list[str]) -> tuple[list[str], InvalidRow | CsvIssue | None]:
+        if len(cells) != len(self.column_names):
+            if issue := self._cell_count_issue(row, cells):
+                return [], issue if issue.code is CsvIssueCode.ENCODING else InvalidRow(row, [issue])
+            del cells[len(self.column_names) :]
+        is_plain = all(not (cell := cells[index]) or match_plain_urls(cell) for index in self._images)
+        if not is_plain and self._is_truncated(cells[self._images[-1] :]):
+            return [], truncated_issue(row)
+        urls = self.urls(cells)
+        issues = [] if is_plain and check.is_valid(row, cells, urls) else check.issues(row, cells)
+        return urls, InvalidRow(row, issues) if issues else None
 
     def _cell_count_issue(self, row: int, cells: list[str]) -> CsvIssue | None:
-        width = len(self._columns)
+        width = len(self.column_names)
         if len(cells) < width:
             return truncated_issue(row) if self._is_truncated(cells[-1:]) else count_issue(row, cells, width)
         return None if is_blank(cells[width:]) else count_issue(row, cells, width)
@@ -312,14 +226,8 @@ class CsvReader:
             f"Up to row {row} the file has more than {plural(self._limits.max_images, 'image')}, which is the limit. "
             "Split the file.",
             row,
-            self._columns[self._images[0]],
+            self.column_names[self._images[0]],
         )
-
-    def no_images_error(self) -> InvalidCsv:
-        """The error of a shop's file without any image URL."""
-        columns = join_quoted([self._columns[index] for index in self._images])
-        message = f"The file has no image URL in {columns}. Enter URLs that start with http:// or https://."
-        return csv_error(CsvIssueCode.IMAGE_URL_MISSING, message)
 
     def _is_truncated(self, last_cells: list[str]) -> bool:
         """Whether the file ends within a character in these cells, where neither a row nor a URL can end."""
@@ -327,16 +235,15 @@ class CsvReader:
 
     def _records(self) -> Iterator[tuple[int, list[str]] | InvalidRow | CsvIssue]:
         """Yields the records after the header. Our own format has no rows that are copied unread."""
-        is_generic = self._header.columns.profile.is_complete
-        records = iter_records(self.text, self._header.dialect, self._limits.longest_row_chars)
-        for record in islice(records, self._header.row, None):
+        records = iter_records(self.text, self.header.dialect, self._limits.longest_row_chars)
+        for record in islice(records, self.header.row, None):
             if isinstance(record, InvalidRow):
                 named = self._name_column(record)
-                yield named.issues[0] if is_generic else named
+                yield named.issues[0] if self.is_generic else named
             else:
                 yield record
 
     def _name_column(self, invalid: InvalidRow) -> InvalidRow:
         index = invalid.cell
-        column = self._columns[index] if index is not None and index < len(self._columns) else None
+        column = self.column_names[index] if index is not None and index < len(self.column_names) else None
         return replace(invalid, issues=[replace(issue, column=column) for issue in invalid.issues])

@@ -12,12 +12,12 @@ from gql_imgproc.csvfile.header import (
     REMOVE_QUOTES,
     Header,
     control_issue,
-    match_result_column,
     too_long_issue,
 )
 from gql_imgproc.csvfile.image_urls import url_problem
 from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.messages import plural, quote
+from gql_imgproc.csvfile.results import match_result_column
 from gql_imgproc.csvfile.serial_numbers import SerialNumbers, read_serial_number, serial_number_problem
 from gql_imgproc.errors import CsvIssue, CsvIssueCode
 
@@ -37,23 +37,6 @@ class RowCheck:
 
     A shop's row is only checked where it is used: the rest is copied.
     """
-
-    __slots__ = (
-        "check_url",
-        "checked",
-        "columns",
-        "has_controls",
-        "ids",
-        "images",
-        "is_complete",
-        "max_field_chars",
-        "max_images",
-        "max_name_chars",
-        "names",
-        "result_columns",
-        "split_cell",
-        "used_serial_numbers",
-    )
 
     def __init__(
         self,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gql_imgproc.csvfile.header import match_result_column
 from gql_imgproc.csvfile.messages import excerpt, quote
 from gql_imgproc.csvfile.profiles.profile import Columns
+from gql_imgproc.csvfile.results import match_result_column
 from gql_imgproc.errors import CsvIssue, CsvIssueCode
 
 #: A shop's file also has the URLs of pages and documents.

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import redis
 
 from gql_imgproc.access import quotas
-from gql_imgproc.csvfile.reader import CsvSummary
+from gql_imgproc.csvfile.validation import CsvSummary
 from gql_imgproc.errors import EstimateUnavailable, ImageError, RateLimited
 from gql_imgproc.imaging.compress import inspect
 from gql_imgproc.imaging.options import Options

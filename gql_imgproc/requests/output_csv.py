@@ -15,7 +15,8 @@ from typing import BinaryIO
 
 from gql_imgproc.csvfile.encoding import charset_of
 from gql_imgproc.csvfile.layout import CsvLayout
-from gql_imgproc.csvfile.writer import ImageResult, write_output
+from gql_imgproc.csvfile.results import ImageResult
+from gql_imgproc.csvfile.writer import write_output
 from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import InvalidCsv, ObjectMissing, TooManyOutputs
 from gql_imgproc.imaging.options import Options

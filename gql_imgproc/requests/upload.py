@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from gql_imgproc import tracing
 from gql_imgproc.access import audit_log, quotas
 from gql_imgproc.csvfile.layout import RECOGNIZED, CsvLayout
-from gql_imgproc.csvfile.reader import CsvSummary, validate
+from gql_imgproc.csvfile.validation import CsvSummary, validate
 from gql_imgproc.csvfile.workbook import Table, is_workbook, open_table
 from gql_imgproc.enums import AuditAction, CsvProfile, Priority
 from gql_imgproc.errors import (

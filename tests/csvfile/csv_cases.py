@@ -7,7 +7,7 @@ import io
 import pytest
 
 from gql_imgproc.csvfile.limits import CsvLimits
-from gql_imgproc.csvfile.reader import CsvSummary, validate
+from gql_imgproc.csvfile.validation import CsvSummary, validate
 from gql_imgproc.errors import CsvIssueCode, InvalidCsv
 from tests.support.csv_rows import ProductRow, read_rows
 

@@ -10,7 +10,8 @@ import pytest
 
 from gql_imgproc.csvfile.encoding import charset_of, find_codec
 from gql_imgproc.csvfile.layout import CsvLayout
-from gql_imgproc.csvfile.reader import open_csv, validate
+from gql_imgproc.csvfile.reader import open_csv
+from gql_imgproc.csvfile.validation import validate
 from gql_imgproc.errors import CsvIssueCode, InvalidCsv
 from gql_imgproc.storage.paths import output_charset, output_name
 from tests.csvfile.csv_cases import (
@@ -44,8 +45,8 @@ def test_utf8_and_byte_order_marks_are_read_without_warning(encoding: str, detec
     reader = open_csv(io.BytesIO(data), LIMITS)
 
     # then the encoding is detected without a warning, and the text is complete.
-    assert (reader.format.encoding, reader.format.has_bom) == (detected, has_bom)
-    assert reader.format.warnings == ()
+    assert (reader.text.encoding, reader.text.bom_bytes > 0) == (detected, has_bom)
+    assert reader.text.warnings == ()
     assert [row.product_name for row in rows_of(data)] == ["Löffel 木 🥄"]
 
 
@@ -311,7 +312,7 @@ def test_a_given_encoding_decides(encoding: str, name: str) -> None:
     # when it is opened, then the text is complete, without a warning.
     reader = open_csv(io.BytesIO(data), LIMITS, CsvLayout(encoding=encoding))
     assert [cells[1] for _, cells in reader.iter_cells()] == [name]
-    assert reader.format.warnings == ()
+    assert reader.text.warnings == ()
 
 
 @pytest.mark.parametrize(

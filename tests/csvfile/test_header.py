@@ -7,7 +7,8 @@ import io
 import pytest
 
 from gql_imgproc.csvfile.header import match_field
-from gql_imgproc.csvfile.reader import CsvSummary, open_csv
+from gql_imgproc.csvfile.reader import open_csv
+from gql_imgproc.csvfile.validation import CsvSummary
 from tests.csvfile.csv_cases import (
     LIMITS,
     ROW,
@@ -67,8 +68,8 @@ def test_the_delimiter_is_detected_from_the_header(delimiter: str, line_end: str
     reader = open_csv(io.BytesIO(content.encode()), LIMITS)
 
     # then its delimiter is detected, and quoted delimiters are text.
-    assert reader.format.delimiter == delimiter
-    assert reader.format.header == ("S. No.", "Product Name", f"A{delimiter}B", "Input Image Urls")
+    assert reader.header.dialect.delimiter == delimiter
+    assert reader.header.names == ("S. No.", "Product Name", f"A{delimiter}B", "Input Image Urls")
     assert [row.product_name for row in rows_of(content)] == [f"Lamp{other} tall"]
 
 
@@ -80,7 +81,7 @@ def test_a_separator_line_is_not_a_row(line: str) -> None:
 
 def test_a_separator_line_can_name_an_unusual_delimiter() -> None:
     content = "sep=^\nS. No.^Product Name^Input Image Urls\n1^Lamp^https://a.example/1.jpg\n"
-    assert open_csv(io.BytesIO(content.encode()), LIMITS).format.delimiter == "^"
+    assert open_csv(io.BytesIO(content.encode()), LIMITS).header.dialect.delimiter == "^"
     assert check(content).products == 1
 
 

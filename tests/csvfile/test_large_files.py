@@ -13,8 +13,10 @@ import pytest
 from python_calamine import CalamineWorkbook
 
 from gql_imgproc.csvfile.limits import CsvLimits
-from gql_imgproc.csvfile.reader import CsvSummary, read_products, validate
-from gql_imgproc.csvfile.writer import ImageResult, write_output
+from gql_imgproc.csvfile.reader import read_products
+from gql_imgproc.csvfile.results import ImageResult
+from gql_imgproc.csvfile.validation import CsvSummary, validate
+from gql_imgproc.csvfile.writer import write_output
 from gql_imgproc.errors import InvalidCsv
 from tests.csvfile.csv_cases import HEADER, ROW, only_example_hosts, refusal_of
 from tests.support.csv_rows import read_rows

@@ -16,8 +16,10 @@ from gql_imgproc.csvfile.layout import RECOGNIZED, CsvLayout, NamedColumns
 from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.profiles import SHOPS
 from gql_imgproc.csvfile.profiles.profile import Profile
-from gql_imgproc.csvfile.reader import CsvSummary, read_products, validate
-from gql_imgproc.csvfile.writer import ImageResult, write_output
+from gql_imgproc.csvfile.reader import read_products
+from gql_imgproc.csvfile.results import ImageResult
+from gql_imgproc.csvfile.validation import CsvSummary, validate
+from gql_imgproc.csvfile.writer import write_output
 from gql_imgproc.enums import CsvProfile, InvalidRowPolicy
 from gql_imgproc.errors import InvalidCsv
 from tests.csvfile.csv_cases import only_example_hosts

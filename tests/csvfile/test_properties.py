@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gql_imgproc.csvfile.limits import CsvLimits
-from gql_imgproc.csvfile.reader import CsvSummary
+from gql_imgproc.csvfile.validation import CsvSummary
 from gql_imgproc.errors import InvalidCsv
 from tests.csvfile.csv_cases import (
     HEADER,

@@ -7,7 +7,8 @@ import io
 import pytest
 
 from gql_imgproc.csvfile.limits import CsvLimits
-from gql_imgproc.csvfile.reader import CsvSummary, InvalidRow, no_yield, open_csv, validate
+from gql_imgproc.csvfile.reader import InvalidRow, no_yield, open_csv
+from gql_imgproc.csvfile.validation import CsvSummary, validate
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 from tests.csvfile.csv_cases import (
     HEADER,
@@ -66,12 +67,12 @@ def test_iteration_yields_rows_and_issues_in_the_order_of_the_file() -> None:
     reader = open_csv(io.BytesIO(content.encode()), LIMITS)
     found = list(reader.iter_checked_rows(only_example_hosts, no_yield))
 
-    # then the invalid row yields its issues and counts as a position.
+    # then the invalid row yields its issues.
     first, invalid, last = found
     assert isinstance(first, tuple)
     assert isinstance(invalid, InvalidRow)
     assert isinstance(last, tuple)
-    assert (first[:2], last[:2]) == ((0, 2), (2, 4))
+    assert (first[0], invalid.row, last[0]) == (2, 3, 4)
     assert [issue.code.value for issue in invalid.issues] == ["SERIAL_NUMBER_INVALID", "PRODUCT_NAME_EMPTY"]
 
 

@@ -19,10 +19,11 @@ from python_calamine import CalamineWorkbook
 from gql_imgproc.csvfile import workbook, workbook_process
 from gql_imgproc.csvfile.layout import RECOGNIZED, CsvLayout
 from gql_imgproc.csvfile.limits import CsvLimits
-from gql_imgproc.csvfile.reader import CsvSummary, validate
+from gql_imgproc.csvfile.results import ImageResult
 from gql_imgproc.csvfile.sheet_writer import SheetWriter
 from gql_imgproc.csvfile.typed_cells import Value, format_cell, parse_cell, split_row
-from gql_imgproc.csvfile.writer import ImageResult, write_output
+from gql_imgproc.csvfile.validation import CsvSummary, validate
+from gql_imgproc.csvfile.writer import write_output
 from gql_imgproc.enums import CsvProfile
 from gql_imgproc.errors import CsvIssueCode, InvalidCsv
 from gql_imgproc.storage.temporary_file import temporary_file

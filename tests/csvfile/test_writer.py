@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from gql_imgproc.csvfile.formula_injection import escape_formula
 from gql_imgproc.csvfile.limits import CsvLimits
-from gql_imgproc.csvfile.reader import validate
-from gql_imgproc.csvfile.writer import ImageResult, write_output
+from gql_imgproc.csvfile.results import ImageResult
+from gql_imgproc.csvfile.validation import validate
+from gql_imgproc.csvfile.writer import write_output
 from gql_imgproc.errors import InvalidCsv
 from tests.support.csv_rows import read_rows
 
@@ -222,7 +223,7 @@ def test_a_file_that_can_no_longer_be_read_is_refused() -> None:
         output_of(f'{HEADER}1,"Lamp', [ONE_RESULT])
 
 
-def test_the_output_is_written_in_pieces_and_yields_control() -> None:
+def test_the_output_is_written_row_by_row_and_yields_control() -> None:
     # Given a file of 1,000 rows and a writer that records its pieces,
     content = HEADER + "".join(f"{n},Lamp,https://a.example\n" for n in range(1, 1_001))
     pieces: list[bytes] = []
@@ -236,8 +237,8 @@ def test_the_output_is_written_in_pieces_and_yields_control() -> None:
     results = flatten([ONE_RESULT] * 1_000)
     write_output(io.BytesIO(content.encode()), Writer(), io.BytesIO(), LIMITS, results, lambda: yields.append(None))
 
-    # then it is written in pieces, and control is yielded after each full one.
-    assert (len(pieces), len(yields)) == (5, 5)
+    # then each row is written at once, and control is yielded after 200 of them.
+    assert (len(pieces), len(yields)) == (1_001, 5)
     assert len(parse_table(b"".join(pieces))) == 1_001
 
 

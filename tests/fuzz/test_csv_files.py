@@ -8,8 +8,9 @@ import json
 from hypothesis import event, given
 
 from gql_imgproc.csvfile.limits import CsvLimits
-from gql_imgproc.csvfile.reader import validate
-from gql_imgproc.csvfile.writer import ImageResult, write_output
+from gql_imgproc.csvfile.results import ImageResult
+from gql_imgproc.csvfile.validation import validate
+from gql_imgproc.csvfile.writer import write_output
 from gql_imgproc.errors import CsvIssueCode, InvalidCsv
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url
 from tests.fuzz.asgi_client import FuzzServer

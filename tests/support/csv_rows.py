@@ -24,6 +24,6 @@ class ProductRow:
 def read_rows(file: BinaryIO, limits: CsvLimits, layout: CsvLayout = RECOGNIZED) -> Iterator[ProductRow]:
     reader = open_csv(file, limits, layout)
     for row, cells in reader.iter_cells():
-        product = CurrentProduct(reader.format.columns, limits)
+        product = CurrentProduct(reader.header.columns, limits)
         product.read(row, cells)
         yield ProductRow(row, product.id, product.name, tuple(reader.urls(cells)), tuple(cells))

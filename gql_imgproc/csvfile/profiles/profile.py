@@ -59,6 +59,11 @@ class Columns:
     score: int
 
     @property
+    def are_complete(self) -> bool:
+        """Whether the file has every column that its profile needs."""
+        return bool(self.images and (not self.profile.is_complete or (self.ids and self.names)))
+
+    @property
     def used(self) -> frozenset[int]:
         return frozenset(self.images + self.ids + self.names + self.parents + self.kinds)
 
