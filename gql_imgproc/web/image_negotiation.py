@@ -6,6 +6,7 @@ from uuid import UUID
 
 from starlette.requests import Request
 
+from gql_imgproc.errors import DatabaseUnavailable
 from gql_imgproc.net.accept import Accept
 from gql_imgproc.requests.repository import renditions
 from gql_imgproc.requests.repository.renditions import Rendition
@@ -20,7 +21,11 @@ async def rank_objects(request: Request, path: ImagePath) -> list[str]:
     if not path.alternatives or own_id is None or not _names_a_format(accept):
         return [path.key]
     runtime: Runtime = request.app.state.runtime
-    found = await runtime.db.read(renditions.of_same_source, own_id, [own_id, *path.alternatives])
+    try:
+        found = await runtime.db.read(renditions.of_same_source, own_id, [own_id, *path.alternatives])
+    except DatabaseUnavailable:
+        # Other URLs of images need no database either.
+        return [path.key]
     keys = [image_key(each.stored_by, each.object_name) for each in _rank(accept, own_id, found)]
     return keys if path.key in keys else [*keys, path.key]
 

@@ -12,6 +12,7 @@ import pytest
 
 from gql_imgproc.access import signed_urls
 from gql_imgproc.access.authentication import AnonymousAccess
+from gql_imgproc.errors import DatabaseUnavailable
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.imaging.options import Options, Output, OutputFormat
 from gql_imgproc.requests.file_names import result_path
@@ -147,10 +148,12 @@ async def test_etag_is_that_of_the_chosen_file(api: Api) -> None:
 
     same = await get(api, stored.path(), "image/webp", **{"If-None-Match": etags["webp"]})
     other = await get(api, stored.path(), "image/webp", **{"If-None-Match": etags["avif"]})
+    every = await get(api, stored.path(), CHROME, **{"If-None-Match": "*"})
     part = await get(api, stored.path(), "image/webp", Range="bytes=0-3")
 
     assert etags == {name: f'"{stored.renditions[at].id.hex}"' for at, name in ((1, "webp"), (2, "avif"))}
     assert (same.status_code, same.content, same.headers["vary"]) == (304, b"", "Accept")
+    assert (every.status_code, every.headers["etag"]) == (304, etags["avif"])
     assert (other.status_code, other.content) == (200, FILES["webp"])
     # The service sends whole files.
     assert (part.status_code, part.content) == (200, FILES["webp"])
@@ -208,6 +211,18 @@ async def test_files_of_other_images_are_never_served(api: Api) -> None:
 
     # then they are no choice.
     assert got.content == FILES["jpg"]
+
+
+async def test_own_file_is_served_while_the_database_is_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = await given_stored(api)
+
+    async def unavailable(*_: object) -> None:
+        raise DatabaseUnavailable("restarting")
+
+    monkeypatch.setattr(api.runtime.db, "read", unavailable)
+    got = await get(api, stored.path(), CHROME)
+
+    assert (got.status_code, got.content, got.headers["vary"]) == (200, FILES["jpg"], "Accept")
 
 
 @pytest.mark.parametrize(
