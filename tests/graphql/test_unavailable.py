@@ -190,8 +190,10 @@ async def test_upload_that_loses_its_connection_leaves_nothing(
     await assert_nothing_left(api.runtime)
 
 
-def lose_first_commit(runtime: Runtime, outage: Outage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the commit of the next upload succeed, and the database disappear before its answer."""
+def lose_first_commit(
+    runtime: Runtime, outage: Outage, monkeypatch: pytest.MonkeyPatch, outage_s: float | None = None
+) -> None:
+    """Lets the commit of the next upload succeed, and the database disappear before its answer, perhaps for a while."""
     dialect = runtime.db._writer.dialect
     commit = dialect.do_commit
 
@@ -199,6 +201,8 @@ def lose_first_commit(runtime: Runtime, outage: Outage, monkeypatch: pytest.Monk
         commit(connection)
         dialect.do_commit = commit  # type: ignore[method-assign]
         outage.begin()
+        if outage_s:
+            Timer(outage_s, outage.end).start()
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     insert = create.insert_first_chunk
@@ -218,9 +222,7 @@ async def test_upload_with_a_lost_commit_is_accepted_after_the_outage(
 ) -> None:
     # Longer than the outage. Without a lost commit the call would end after 0.1 s.
     monkeypatch.setattr(engine, "LOST_COMMIT_TIMEOUT_S", 30)
-    lose_first_commit(api.runtime, outage, monkeypatch)
-    ending = Timer(0.5, outage.end)
-    ending.start()
+    lose_first_commit(api.runtime, outage, monkeypatch, outage_s=0.5)
 
     accepted = await api.upload(CSV, UPLOAD_FIELDS)
 
