@@ -180,17 +180,13 @@ class ImageOptions:
             raise UsageError("--pad-color needs --pad.")
         return replace(self.pad, color=self.pad_color) if self.pad else None
 
-    def to_options(
-        self, file_name: str | None = None, outputs: Sequence[Output] = (), *, negotiate: bool = False
-    ) -> Options:
+    def to_options(self, outputs: Sequence[Output] = ()) -> Options:
         same = {field.name: getattr(self, field.name) for field in fields(self) if field.name in Options.__slots__}
         others = {
             "quality": self.quality or (DEFAULT.quality if self.min_similarity is None else 1),
             "pad": self._to_pad(),
             "filters": tuple(self.filter or ()),
-            "file_name": file_name,
             "outputs": tuple(outputs),
-            "negotiate": negotiate,
         }
         try:
             return Options(**same | others)

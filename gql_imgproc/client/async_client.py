@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, nullcontext
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -14,18 +14,15 @@ from uuid import uuid4
 
 import httpx
 
-from gql_imgproc.client.errors import InvalidServiceUrl, ServiceError, ServiceUnavailable, UserError
+from gql_imgproc.client import documents
+from gql_imgproc.client.errors import InvalidServiceUrl, ServiceError, ServiceUnavailable
 from gql_imgproc.client.request import (
-    CHANGES_FIELDS,
-    ESTIMATE_FIELDS,
-    REQUEST_FIELDS,
     Estimate,
     Request,
     parse_changes,
     parse_estimate,
-    parse_issues,
-    parse_request,
 )
+from gql_imgproc.client.responses import ResponseReader
 from gql_imgproc.enums import CsvProfile, InvalidRowPolicy, Priority, RequestStatus
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.net.loopback import is_loopback
@@ -36,31 +33,6 @@ RESPONSE_S, TRANSFER_S = 30.0, 600.0
 #: between two attempts to watch, in seconds.
 MAX_OUTAGE_S, RECONNECT_PAUSE_S = 60.0, 0.5
 SSE = "text/event-stream"
-
-
-def _mutation(name: str, success: str = f"request {{ {REQUEST_FIELDS} }}", errors: str = "") -> str:
-    kind = name[0].upper() + name[1:]
-    return (
-        f"mutation ($input: {kind}Input!) {{ {name}(input: $input) {{ __typename"
-        f" ... on {kind}Success {{ {success} }} ... on UserError {{ message }} {errors} }} }}"
-    )
-
-
-CSV_ISSUES = "... on CsvInvalid { totalErrors errors { row column code message } }"
-UPLOAD = _mutation("uploadCsv", f"request {{ {REQUEST_FIELDS} warnings {{ row column code message }} }}", CSV_ISSUES)
-ESTIMATE = f"""query ($input: UploadCsvInput!) {{ estimateCsv(input: $input) {{ __typename
-  ... on CsvEstimate {{ {ESTIMATE_FIELDS} }} ... on UserError {{ message }} {CSV_ISSUES} }} }}"""
-CANCEL = _mutation("cancelRequest")
-RETRY = _mutation("retryFailedImages")
-DELETE = _mutation("deleteRequest", "deletedId")
-GET = f"query ($id: ID!) {{ request(id: $id) {{ {REQUEST_FIELDS} }} }}"
-CHANGES = f"query ($id: ID!) {{ request(id: $id) {{ changes {{ {CHANGES_FIELDS} }} }} }}"
-LIST = f"""query ($status: RequestStatus, $after: String) {{
-  requests(first: 100, after: $after, status: $status) {{
-    edges {{ node {{ {REQUEST_FIELDS} }} }} pageInfo {{ hasNextPage endCursor }}
-  }}
-}}"""
-WATCH = f"subscription ($id: ID!) {{ requestProgress(id: $id) {{ {REQUEST_FIELDS} }} }}"
 
 
 def normalize_base_url(url: str) -> httpx.URL:
@@ -81,6 +53,7 @@ class AsyncClient:
         base = normalize_base_url(url)
         self._credentials = {"Authorization": f"Bearer {key}"} if key else {}
         self.url = str(base).rstrip("/")
+        self._read = ResponseReader(self.url, has_key=bool(key))
         # A proxy from the environment cannot reach this machine.
         self._http = httpx.AsyncClient(timeout=RESPONSE_S, trust_env=not is_loopback(base.host))
 
@@ -127,13 +100,11 @@ class AsyncClient:
             "sheet": sheet,
             "refresh": refresh,
         }
-        if isinstance(file, str | Path):
-            filename = filename or Path(file).name
         ends_at = time.monotonic() + MAX_OUTAGE_S
-        with _open(file) if isinstance(file, str | Path) else nullcontext(file) as content:
+        with _open(file, filename) as (content, name):
             while True:
                 try:
-                    return self._request(await self._send_file(UPLOAD, variables, filename, content))
+                    return self._read.request(await self._send_file(documents.UPLOAD, variables, name, content))
                 except ServiceUnavailable as error:
                     is_last = time.monotonic() + error.retry_after_s > ends_at
                     if not error.retry_after_s or is_last or not content.seekable():
@@ -163,17 +134,12 @@ class AsyncClient:
             "encoding": encoding,
             "sheet": sheet,
         }
-        if isinstance(file, str | Path):
-            filename = filename or Path(file).name
-        with _open(file) if isinstance(file, str | Path) else nullcontext(file) as content:
-            result = self._result(await self._send_file(ESTIMATE, variables, filename, content))
-        try:
-            return parse_estimate({name: value for name, value in result.items() if name != "__typename"})
-        except ValueError:
-            raise self._unexpected_response() from None
+        with _open(file, filename) as (content, name):
+            result = self._read.result(await self._send_file(documents.ESTIMATE, variables, name, content))
+        return self._read.parse(parse_estimate, result)
 
     async def _send_file(
-        self, document: str, variables: Mapping[str, object], filename: str | None, content: BinaryIO
+        self, document: str, variables: Mapping[str, object], filename: str, content: BinaryIO
     ) -> dict[str, Any]:
         return await self._post(
             TRANSFER_S,
@@ -181,33 +147,30 @@ class AsyncClient:
                 "operations": json.dumps({"query": document, "variables": {"input": variables}}),
                 "map": json.dumps({"0": ["variables.input.file"]}),
             },
-            files={"0": (filename or "products.csv", content, "text/csv")},
+            files={"0": (filename, content, "text/csv")},
             # The service requires this header: browsers cannot send it cross-origin without a preflight.
             headers={"GraphQL-Preflight": "1"},
         )
 
     async def get(self, request_id: str) -> Request:
         """Reads the state of a request."""
-        data = await self.execute(GET, {"id": request_id})
+        data = await self.execute(documents.GET, {"id": request_id})
         if data == {"request": None}:
             raise ServiceError("Request not found. It may have been deleted")
-        return self._request(data)
+        return self._read.request(data)
 
     async def compare(self, request: Request) -> Request:
         """Adds the `changes` since an earlier request. They stay None if there is none, or if this one is not final."""
-        found = (await self.execute(CHANGES, {"id": request.id})).get("request") or {}
-        try:
-            return replace(request, changes=parse_changes(found.get("changes")))
-        except ValueError:
-            raise self._unexpected_response() from None
+        found = (await self.execute(documents.CHANGES, {"id": request.id})).get("request") or {}
+        return replace(request, changes=self._read.parse(parse_changes, found.get("changes")))
 
     async def list(self, status: RequestStatus | None = None) -> AsyncGenerator[Request]:
         """Yields all requests, the newest first; those with `status` if it is specified."""
         cursor: str | None = None
         while True:
-            page = (await self.execute(LIST, {"status": status, "after": cursor}))["requests"]
+            page = (await self.execute(documents.LIST, {"status": status, "after": cursor}))["requests"]
             for edge in page["edges"]:
-                yield self._request({"request": edge["node"]})
+                yield self._read.request({"request": edge["node"]})
             if not page["pageInfo"]["hasNextPage"]:
                 return
             cursor = page["pageInfo"]["endCursor"]
@@ -236,7 +199,7 @@ class AsyncClient:
 
     async def cancel(self, request_id: str) -> Request:
         """Cancels a request. Images in progress may still finish."""
-        return self._request(await self.execute(CANCEL, {"input": {"id": request_id}}))
+        return self._read.request(await self.execute(documents.CANCEL, {"input": {"id": request_id}}))
 
     async def retry(
         self, request_id: str, error_code: ImageErrorCode | None = None, host: str | None = None
@@ -246,11 +209,11 @@ class AsyncClient:
         """
         chosen = {"errorCode": error_code, "host": host}
         input = {"id": request_id} | {name: value for name, value in chosen.items() if value is not None}
-        return self._request(await self.execute(RETRY, {"input": input}))
+        return self._read.request(await self.execute(documents.RETRY, {"input": input}))
 
     async def delete(self, request_id: str) -> None:
         """Deletes a request that has finished, its files, and the images that no other request uses."""
-        self._result(await self.execute(DELETE, {"input": {"id": request_id}}))
+        self._read.result(await self.execute(documents.DELETE, {"input": {"id": request_id}}))
 
     async def download(self, source: Request | str, target: str | Path) -> None:
         """Downloads the output CSV of a finished request, or a URL that the service returned.
@@ -297,81 +260,33 @@ class AsyncClient:
             ) from None
         except (httpx.HTTPError, TimeoutError) as error:
             raise ServiceUnavailable(f"No response from the service at {self.url}: {error or 'timed out'}") from None
-        return self._body(response)
+        return self._read.body(response)
 
     async def _subscribe(self, request_id: str) -> AsyncGenerator[Request]:
         """Yields the states of one connection (server-sent events, distinct connections mode)."""
-        body = {"query": WATCH, "variables": {"id": request_id}}
+        body = {"query": documents.WATCH, "variables": {"id": request_id}}
         headers = {"Accept": SSE, **self._credentials}
         async with self._http.stream("POST", f"{self.url}/graphql", json=body, headers=headers) as response:
             if not response.headers.get("content-type", "").startswith(SSE):
                 await response.aread()
-                self._body(response)
+                self._read.body(response)
             async for line in response.aiter_lines():
                 if line.startswith("data: {"):
-                    yield self._request(self._data(json.loads(line.removeprefix("data: "))))
+                    yield self._read.request(self._read.data(json.loads(line.removeprefix("data: "))))
                 elif line == "event: complete":
                     return
         raise ServiceUnavailable("the connection was closed")
 
-    def _body(self, response: httpx.Response) -> dict[str, Any]:
-        try:
-            return self._data(response.json())
-        except (ValueError, TypeError, KeyError, AttributeError):
-            if response.is_server_error:
-                raise ServiceUnavailable(
-                    f"The server at {self.url}/graphql returned status {response.status_code} without a response of "
-                    "this service. Check the URL, and whether the service behind it runs"
-                ) from None
-            raise self._unexpected_response(f" with status {response.status_code}") from None
 
-    def _data(self, payload: dict[str, Any]) -> dict[str, Any]:
-        errors = payload.get("errors")
-        if not errors:
-            return dict(payload["data"])
-        codes = {error.get("extensions", {}).get("code") for error in errors}
-        message = "; ".join(error["message"] for error in errors)
-        if "UNAUTHENTICATED" in codes and self._credentials:
-            raise ServiceError(f"The service at {self.url} rejected IMGPROC_API_KEY: {message}")
-        if "UNAUTHENTICATED" in codes:
-            raise ServiceError(
-                f"The service at {self.url} requires an API key. Set IMGPROC_API_KEY in the environment or in .env"
-            )
-        if "FORBIDDEN" in codes:
-            raise ServiceError(f"Forbidden: {message} Set IMGPROC_API_KEY to a key with this scope")
-        if "SERVICE_UNAVAILABLE" in codes:
-            retry_after_s = max(error.get("extensions", {}).get("retryAfter", 0) for error in errors)
-            raise ServiceUnavailable(f"The service cannot do this now: {message}", retry_after_s)
-        raise ServiceError(f"The service refused the call: {message}")
-
-    def _request(self, data: dict[str, Any]) -> Request:
-        """The request in the only field of `data`, or in the result of a mutation there; raises UserError."""
-        result = self._result(data)
-        try:
-            return parse_request(result.get("request", result))
-        except ValueError:
-            raise self._unexpected_response() from None
-
-    def _result(self, data: dict[str, Any]) -> dict[str, Any]:
-        """The only field of `data`; raises UserError if it is the error of a mutation."""
-        try:
-            (result,) = data.values()
-            if "message" in result:
-                issues = parse_issues(result.get("errors", ()))
-                raise UserError(result["message"], result["__typename"], issues, result.get("totalErrors", 0))
-            return dict(result)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise self._unexpected_response() from None
-
-    def _unexpected_response(self, status: str = "") -> ServiceError:
-        return ServiceError(
-            f"The server at {self.url}/graphql{status} is not this service. "
-            "Correct the URL, for example http://127.0.0.1:8000"
-        )
-
-
-def _open(file: str | Path) -> BinaryIO:
+@contextmanager
+def _open(file: str | Path | BinaryIO, filename: str | None) -> Iterator[tuple[BinaryIO, str]]:
+    """The content of a file, and the name to upload it with."""
+    if not isinstance(file, str | Path):
+        yield file, filename or "products.csv"
+        return
     try:
-        return Path(file).open("rb")
+        content = Path(file).open("rb")  # noqa: SIM115 - closed below
     except OSError as error:
         raise ServiceError(f"Cannot read the file {file}: {error.strerror}") from None
+    with content:
+        yield content, filename or Path(file).name

@@ -20,8 +20,8 @@ from gql_imgproc.csvfile.messages import plural
 from gql_imgproc.errors import ImgprocError
 from gql_imgproc.standalone.terminal import show_estimate, show_failures, show_progress, show_summary, show_warnings
 
-#: Standard input, as the name of a file; the name of its upload.
-STDIN, STDIN_NAME = Path("-"), "products.csv"
+#: Standard input, as the name of a file.
+STDIN = Path("-")
 
 
 class Detached(ImgprocError):
@@ -45,7 +45,7 @@ async def submit(
     if output is not None:
         check_output(output)
     with _open_upload(file) as content:
-        request = await upload(content, STDIN_NAME if file == STDIN else file.name)
+        request = await upload(content, upload_name(file))
     summary = f"{plural(request.total_products, 'product')}, {plural(request.total_images, 'image')}"
     out.print(f"{request.id}: {summary}", soft_wrap=True)
     show_warnings(out, request)
@@ -65,7 +65,7 @@ async def estimate(
 ) -> Estimate:
     """Prints what an upload would save, from a sample of its images. Uploads nothing."""
     with _open_upload(file) as content:
-        found = await measure(content, STDIN_NAME if file == STDIN else file.name)
+        found = await measure(content, upload_name(file))
     show_estimate(out, found)
     return found
 
@@ -76,6 +76,10 @@ async def follow(client: AsyncClient, request_id: str, err: Console) -> Request:
         return await client.compare(await show_progress(client, request_id, err))
     except asyncio.CancelledError:
         raise Detached(request_id) from None
+
+
+def upload_name(file: Path) -> str:
+    return "products.csv" if file == STDIN else file.name
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
-from gql_imgproc.client.async_client import UPLOAD, WATCH
+from gql_imgproc.client.documents import UPLOAD, WATCH
 from gql_imgproc.client.request import Request, parse_request
 
 #: A watcher's ping interval, ping timeout and reconnect delay, in seconds.

@@ -21,7 +21,7 @@ import yaml
 from PIL import Image
 
 from gql_imgproc.client import AsyncClient, Request
-from gql_imgproc.client.async_client import UPLOAD
+from gql_imgproc.client.documents import UPLOAD
 from tests.acceptance.conftest import Service, StartService
 from tests.acceptance.test_webhook import receiver
 from tests.support.free_port import free_port

@@ -12,7 +12,8 @@ from python_calamine import CalamineWorkbook
 from sqlalchemy import update
 
 from gql_imgproc.csvfile.layout import CsvLayout
-from gql_imgproc.database.tables import requests
+from gql_imgproc.database.tables import object_cleanups
+from gql_imgproc.database.types import now_plus
 from gql_imgproc.enums import CsvProfile, RequestStatus
 from gql_imgproc.errors import InvalidCsv
 from gql_imgproc.ids import DEFAULT_TENANT
@@ -131,8 +132,8 @@ async def test_cleanup_keeps_both_outputs(
     accepted = (await upload(runtime, source)).snapshot
     await work_all(runtime)
     stored = await runtime.storage.list_keys("requests/")
-    due = update(requests).where(requests.c.id == accepted.id)
-    await runtime.db.write(lambda connection: connection.execute(due.values(cleanup_at=requests.c.created_at)))
+    due = update(object_cleanups).values(due_at=now_plus(-1))
+    await runtime.db.write(lambda connection: connection.execute(due))
 
     assert await retention.delete_orphans(runtime) == 0
 
