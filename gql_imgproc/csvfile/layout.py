@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from gql_imgproc.enums import CsvProfile, InvalidRowPolicy
 
@@ -34,33 +36,16 @@ class CsvLayout:
     skipped_rows: frozenset[int] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
-        columns = self.columns and {"images": self.columns.images, "name": self.columns.name, "id": self.columns.id}
-        return {
-            "profile": self.profile,
-            "columns": columns,
-            "on_invalid_row": self.on_invalid_row,
-            "encoding": self.encoding,
-            "results_url": self.results_url,
-            "sheet": self.sheet,
-            "skipped_rows": sorted(self.skipped_rows),
-        }
+        stored: dict[str, Any] = _JSON.dump_python(self, mode="json")
+        return stored
 
     @classmethod
-    def from_json(cls, stored: dict[str, Any] | None) -> Self:
+    def from_json(cls, stored: dict[str, Any] | None) -> CsvLayout:
         """The inverse of `to_json`; requests of earlier versions have no layout."""
-        if stored is None:
-            return cls(CsvProfile.GENERIC)
-        columns, policy = stored["columns"], stored["on_invalid_row"]
-        return cls(
-            CsvProfile(stored["profile"]),
-            columns and NamedColumns(tuple(columns["images"]), columns["name"], columns["id"]),
-            policy and InvalidRowPolicy(policy),
-            stored.get("encoding"),
-            stored["results_url"],
-            stored.get("sheet"),
-            frozenset(stored["skipped_rows"]),
-        )
+        return cls(CsvProfile.GENERIC) if stored is None else _JSON.validate_python(stored)
 
+
+_JSON = TypeAdapter(CsvLayout)
 
 #: The file tells how it is read.
 RECOGNIZED = CsvLayout()

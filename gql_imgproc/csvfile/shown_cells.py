@@ -1,13 +1,12 @@
 """Cells of an Excel workbook that a sheet shows in another way than the library reads them.
 
 A number in a format such as `00000` has leading zeros there, and one in a format such as `0%` is a hundred times as
-large; errors such as `#N/A`, and formulas that were never
-calculated, are not empty. The file format is that of ECMA-376, part 1, section 18.
+large; errors such as `#N/A`, and formulas that were never calculated, are not empty. The file format is that of
+ECMA-376, part 1, section 18.
 """
 
 from __future__ import annotations
 
-import io
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -18,40 +17,49 @@ from xml.etree.ElementTree import Element, iterparse
 
 from gql_imgproc.csvfile.typed_cells import Percent, Value
 
-_WORKBOOK, _RELATIONS, _STYLES = "xl/workbook.xml", "xl/_rels/workbook.xml.rels", "xl/styles.xml"
+#: The file that each workbook has, and two others.
+WORKBOOK, _RELATIONS, _STYLES = "xl/workbook.xml", "xl/_rels/workbook.xml.rels", "xl/styles.xml"
 #: The formats of integers with leading zeros. Another section of the format is for negative numbers.
 _ZEROS = re.compile(r"(0{2,})(;|\Z)")
 #: The formats of percentages, and those that Excel has built in.
 _PERCENT = re.compile(r"[#,0]*0(?:\.([0#]+))?\s?%(;|\Z)")
 _BUILT_IN: dict[str | None, str] = {"9": "0%", "10": "0.00%"}
 #: Only a sheet with one of these, or with a cell in such a format, is parsed: an error, and a formula without a value.
-_MARKS = (b't="e"', b"</f></c>", b"/></c>")
-_CHUNK_BYTES, _MAX_MARK_BYTES = 2**20, max(map(len, _MARKS))
+_MARKS = re.compile(rb't="e"|</f></c>|/></c>')
+_CHUNK_BYTES, _MAX_MARK_BYTES = 2**20, 40
 
 
-def iter_shown_cells(data: bytes, sheet: str) -> Iterator[tuple[int, dict[int, Value]]]:
+def iter_shown_cells(archive: zipfile.ZipFile, sheet: str) -> Iterator[tuple[int, dict[int, Value]]]:
     """Yields the number of each row with such cells, from 1, and their texts by column, from 0.
 
-    Nothing if `data` is in another format. Raises ParseError if a part is no XML.
+    Raises ParseError if a part is no XML.
     """
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-        path = _find_sheet(archive, sheet)
-        formats = _find_formats(archive)
-        with archive.open(path) as file:
-            if not formats and not _has_mark(file):
-                return
+        path = archive.getinfo(_find_sheet(archive, sheet)).filename
+    except KeyError:
+        return
+    formats = _find_formats(archive)
+    if formats or has_mark(archive, path, _MARKS):
         with archive.open(path) as file:
             yield from _iter_rows(file, formats)
-    except (zipfile.BadZipFile, KeyError):
-        return
+
+
+def has_mark(archive: zipfile.ZipFile, path: str, marks: re.Pattern[bytes]) -> bool:
+    """Whether a file has a text of at most 40 bytes. It is not parsed."""
+    end = b""
+    with archive.open(path) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            if marks.search(text := end + chunk):
+                return True
+            end = text[-_MAX_MARK_BYTES:]
+    return False
 
 
 def _find_sheet(archive: zipfile.ZipFile, name: str) -> str:
     """Returns the path of a sheet. Raises KeyError."""
     ids = {
         element.get("name"): value
-        for element in _elements(archive, _WORKBOOK, "sheet")
+        for element in _elements(archive, WORKBOOK, "sheet")
         for key, value in element.items()
         if key.endswith("}id")
     }
@@ -101,16 +109,6 @@ def _elements(archive: zipfile.ZipFile, path: str, tag: str) -> Iterator[Element
 
 def _tag(element: Element) -> str:
     return element.tag.rpartition("}")[2]
-
-
-def _has_mark(file: IO[bytes]) -> bool:
-    end = b""
-    while chunk := file.read(_CHUNK_BYTES):
-        text = end + chunk
-        if any(mark in text for mark in _MARKS):
-            return True
-        end = text[-_MAX_MARK_BYTES:]
-    return False
 
 
 def _iter_rows(file: IO[bytes], formats: Mapping[str, _Format]) -> Iterator[tuple[int, dict[int, Value]]]:

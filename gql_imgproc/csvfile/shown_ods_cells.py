@@ -6,7 +6,6 @@ A time of day and a duration differ only in their format. What is less than a da
 
 from __future__ import annotations
 
-import io
 import re
 import zipfile
 from collections.abc import Iterator
@@ -14,12 +13,13 @@ from datetime import UTC, datetime, timedelta
 from typing import IO
 from xml.etree.ElementTree import Element, iterparse
 
+from gql_imgproc.csvfile.shown_cells import has_mark
 from gql_imgproc.csvfile.typed_cells import Percent, Value
 
-_CONTENT = "content.xml"
+#: The file that each workbook has.
+CONTENT = "content.xml"
 #: Only a file with one of these is parsed.
 _MARKS = re.compile(rb'value-type="(?:percentage|time|error)"|min-integer-digits="(?:[2-9]|1\d)"')
-_CHUNK_BYTES, _MAX_MARK_BYTES = 2**20, 40
 _DURATION = re.compile(r"(-?)P(?:(\d+)D)?T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:[.,]\d+)?)S)?")
 _ZEROS = re.compile(r"-?0\d+")
 _OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
@@ -28,26 +28,11 @@ _LO_TYPE = "{urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.
 _TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}p"
 
 
-def iter_shown_ods_cells(data: bytes, sheet: str) -> Iterator[tuple[int, dict[int, Value]]]:
-    """As `iter_shown_cells`. Nothing if `data` is in another format."""
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-        with archive.open(_CONTENT) as file:
-            if not _has_mark(file):
-                return
-        with archive.open(_CONTENT) as file:
+def iter_shown_ods_cells(archive: zipfile.ZipFile, sheet: str) -> Iterator[tuple[int, dict[int, Value]]]:
+    """As `iter_shown_cells`."""
+    if has_mark(archive, CONTENT, _MARKS):
+        with archive.open(CONTENT) as file:
             yield from _iter_rows(file, sheet)
-    except (zipfile.BadZipFile, KeyError):
-        return
-
-
-def _has_mark(file: IO[bytes]) -> bool:
-    end = b""
-    while chunk := file.read(_CHUNK_BYTES):
-        if _MARKS.search(text := end + chunk):
-            return True
-        end = text[-_MAX_MARK_BYTES:]
-    return False
 
 
 def _iter_rows(file: IO[bytes], sheet: str) -> Iterator[tuple[int, dict[int, Value]]]:

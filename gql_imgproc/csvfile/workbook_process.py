@@ -13,7 +13,6 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import chain
 from typing import BinaryIO
 from xml.etree.ElementTree import ParseError
 
@@ -28,8 +27,8 @@ from python_calamine import (
 
 from gql_imgproc.csvfile.encoding import SAVE_AS_CSV
 from gql_imgproc.csvfile.messages import csv_error, join_quoted, quote
-from gql_imgproc.csvfile.shown_cells import iter_shown_cells
-from gql_imgproc.csvfile.shown_ods_cells import iter_shown_ods_cells
+from gql_imgproc.csvfile.shown_cells import WORKBOOK, iter_shown_cells
+from gql_imgproc.csvfile.shown_ods_cells import CONTENT, iter_shown_ods_cells
 from gql_imgproc.csvfile.typed_cells import MAX_CELL_CHARS, Value, format_cell
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 from gql_imgproc.system.process import die_with_parent, limit_memory
@@ -58,7 +57,7 @@ def convert(data: bytes, out: BinaryIO, name: str, max_csv_bytes: int) -> Outcom
     """Writes a sheet as CSV. The outcome has neither a sheet nor issues if `data` is no workbook. Raises InvalidCsv."""
     if _ENCRYPTED in data:
         raise _password_error()
-    _check_archive(data)
+    archive = _open_archive(data)
     try:
         workbook = CalamineWorkbook.from_filelike(io.BytesIO(data))
     except PasswordError:
@@ -69,12 +68,9 @@ def convert(data: bytes, out: BinaryIO, name: str, max_csv_bytes: int) -> Outcom
     try:
         sheets = _list_sheets(workbook)
         sheet = _choose_sheet(workbook, sheets, name)
-        # Each returns nothing for the format of the other one.
-        shown: Iterator[tuple[int, Mapping[int, Value]]] = chain(
-            iter_shown_cells(data, sheet.name), iter_shown_ods_cells(data, sheet.name)
-        )
+        shown = _iter_shown_cells(archive, sheet.name) if archive else iter(())
         _write(_iter_rows(sheet, shown), out, max_csv_bytes)
-    except (CalamineError, ParseError) as error:
+    except (CalamineError, ParseError, zipfile.BadZipFile) as error:
         raise csv_error(CsvIssueCode.NOT_CSV, f"The workbook is damaged ({error}). {SAVE_AS_CSV}") from None
     return Outcome(sheet.name, sheets, () if name else _warn_about(sheets[1:], sheet.name))
 
@@ -83,12 +79,13 @@ def _password_error() -> InvalidCsv:
     return csv_error(CsvIssueCode.NOT_CSV, "The workbook has a password. Save it without a password, then upload that.")
 
 
-def _check_archive(data: bytes) -> None:
+def _open_archive(data: bytes) -> zipfile.ZipFile | None:
     """Refuses a small file with a huge content. The library checks that the declared sizes are true."""
     try:
-        files = zipfile.ZipFile(io.BytesIO(data)).infolist()
+        archive = zipfile.ZipFile(io.BytesIO(data))
     except zipfile.BadZipFile:
-        return
+        return None
+    files = archive.infolist()
     unpacked_bytes = sum(file.file_size for file in files)
     if len(files) > MAX_FILES or unpacked_bytes > MAX_UNPACKED_BYTES:
         raise csv_error(
@@ -96,6 +93,14 @@ def _check_archive(data: bytes) -> None:
             f"The workbook has {len(files):,} files of {unpacked_bytes:,} bytes when it is unpacked; the limits are "
             f"{MAX_FILES:,} and {MAX_UNPACKED_BYTES:,}. Split it, or save its sheet as CSV.",
         )
+    return archive
+
+
+def _iter_shown_cells(archive: zipfile.ZipFile, sheet: str) -> Iterator[tuple[int, Mapping[int, Value]]]:
+    names = archive.namelist()
+    if CONTENT in names:
+        return iter_shown_ods_cells(archive, sheet)
+    return iter_shown_cells(archive, sheet) if WORKBOOK in names else iter(())
 
 
 def _list_sheets(workbook: CalamineWorkbook) -> tuple[str, ...]:

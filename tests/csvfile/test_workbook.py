@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -17,14 +18,14 @@ from hypothesis import strategies as st
 from python_calamine import CalamineWorkbook
 
 from gql_imgproc.csvfile import workbook, workbook_process
-from gql_imgproc.csvfile.layout import RECOGNIZED, CsvLayout
+from gql_imgproc.csvfile.layout import CsvLayout, NamedColumns
 from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.results import ImageResult
 from gql_imgproc.csvfile.sheet_writer import SheetWriter
 from gql_imgproc.csvfile.typed_cells import Value, format_cell, parse_cell, split_row
 from gql_imgproc.csvfile.validation import CsvSummary, validate
 from gql_imgproc.csvfile.writer import write_output
-from gql_imgproc.enums import CsvProfile
+from gql_imgproc.enums import CsvProfile, InvalidRowPolicy
 from gql_imgproc.errors import CsvIssueCode, InvalidCsv
 from gql_imgproc.storage.temporary_file import temporary_file
 from tests.csvfile.csv_cases import only_example_hosts
@@ -543,8 +544,26 @@ def test_the_name_of_a_sheet_is_one_that_excel_accepts(name: str, written: str) 
     assert CalamineWorkbook.from_filelike(io.BytesIO(file.getvalue())).sheet_names == [written]
 
 
-def test_a_layout_with_a_sheet_is_the_same_after_it_was_stored() -> None:
-    layout = CsvLayout(CsvProfile.SHOPIFY, sheet="Products")
+@pytest.mark.parametrize(
+    "layout",
+    [
+        CsvLayout(CsvProfile.SHOPIFY, sheet="Products"),
+        CsvLayout(
+            CsvProfile.CUSTOM,
+            NamedColumns(("Photo", "More"), id="Code"),
+            InvalidRowPolicy.SKIP_ROW,
+            encoding="windows-1251",
+            results_url=RESULTS,
+            skipped_rows=frozenset((3, 7)),
+        ),
+    ],
+)
+def test_a_layout_is_the_same_after_it_was_stored(layout: CsvLayout) -> None:
+    assert CsvLayout.from_json(json.loads(json.dumps(layout.to_json()))) == layout
 
-    assert CsvLayout.from_json(layout.to_json()) == layout
-    assert RECOGNIZED.sheet is None
+
+def test_a_layout_of_an_earlier_version_can_be_read() -> None:
+    stored = {"profile": "SHOPIFY", "columns": None, "on_invalid_row": None, "results_url": None, "skipped_rows": [2]}
+
+    assert CsvLayout.from_json(stored) == CsvLayout(CsvProfile.SHOPIFY, skipped_rows=frozenset((2,)))
+    assert CsvLayout.from_json(None) == CsvLayout(CsvProfile.GENERIC)
