@@ -170,7 +170,15 @@ def read_statistics(connection: Connection, tenant_id: UUID, request_id: UUID) -
         sorted(formats, key=lambda each: (-each.images, each.format)),
         {ImageErrorCode(row.name): row.failed for row in read(StatisticsKind.ERROR) if row.failed},
         [
-            HostStatistics(row.name, row.images, row.completed, row.failed, row.throttled, wake_at.get(row.name))
+            HostStatistics(
+                row.name,
+                row.images,
+                row.completed,
+                row.failed,
+                row.throttled,
+                # A lane sleeps until the leases of its images end, also of the last ones.
+                wake_at.get(row.name) if row.completed + row.failed < row.images else None,
+            )
             for row in hosts
         ],
     )

@@ -109,6 +109,19 @@ def test_host_that_is_paused_tells_when_its_images_are_due(database: Database) -
     assert host.images - host.completed - host.failed == 2
 
 
+def test_host_without_images_left_has_none_due(database: Database) -> None:
+    # Given a host whose lane sleeps until the lease of its last images ends,
+    request_id = given_request(database, 2)
+    claimed = try_claim(database, request_id, 2)
+    database.write_now(lanes.sleep_lanes, {lane_id(request_id, "x.example:443"): 600.0})
+
+    # when one image is done, then the other one is due; when both are, then none.
+    record(database, claimed[0], DONE)
+    assert read(database, request_id).by_host[0].next_due_at is not None
+    record(database, claimed[1], FAILED)
+    assert read(database, request_id).by_host[0].next_due_at is None
+
+
 @pytest.mark.parametrize("hosts", [1, 300])
 def test_cost_and_size_are_the_same_for_any_number_of_images(database: Database, hosts: int) -> None:
     urls = [f"https://h{number}.example/{number}" for number in range(hosts)]
