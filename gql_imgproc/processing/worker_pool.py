@@ -24,13 +24,13 @@ from gql_imgproc.metrics import IMAGES_CLAIMED
 from gql_imgproc.processing.host_memory import HostMemory
 from gql_imgproc.processing.image import failed_result
 from gql_imgproc.processing.image_task import ImageTask
+from gql_imgproc.processing.leases import Leases
 from gql_imgproc.processing.recorder import Recorder
 from gql_imgproc.processing.rendition_lookup import RenditionLookup
 from gql_imgproc.requests.notify import publish
 from gql_imgproc.requests.repository import claims, lane_choice, lanes
 from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.repository.image_results import FinishedImage, ReturnedImage, ReturnReason
-from gql_imgproc.requests.repository.lanes import Lane
 from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -59,11 +59,10 @@ class WorkerPool:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._places: int = runtime.settings.images_in_flight
-        self._recorder = Recorder(runtime, self._forget, self._count_leased)
+        self._leases = Leases(runtime, self._cancel)
+        self._recorder = Recorder(runtime, self._forget, self._leases.__len__)
         self._lookup = RenditionLookup(runtime)
         self._tasks: dict[ImageTask, asyncio.Task[None]] = {}
-        #: Leased images, until their results are recorded.
-        self._claimed: dict[UUID, ClaimedImage] = {}
         self._timer: asyncio.Task[None] | None = None
         self._bell = asyncio.Event()
         self._has_permit = self._is_stopping = self._has_more = False
@@ -114,9 +113,7 @@ class WorkerPool:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._recorder.flush()
                 unfinished = [
-                    ReturnedImage(image, ReturnReason.GIVEN_BACK)
-                    for image in self._claimed.values()
-                    if image.id not in unsure
+                    ReturnedImage(image, ReturnReason.GIVEN_BACK) for image in self._leases if image.id not in unsure
                 ]
                 self._recorder.add(*unfinished)
                 given_back = bool(unfinished)
@@ -172,9 +169,6 @@ class WorkerPool:
             pass
         self._bell.clear()
 
-    def _count_leased(self) -> int:
-        return len(self._claimed)
-
     @property
     def _free_places(self) -> int:
         return self._places - len(self._tasks)
@@ -202,7 +196,7 @@ class WorkerPool:
         asked_at = time.monotonic()
         starts = {host: deque(asked_at + start_s for start_s in grant.starts_s) for host, grant in grants.items()}
         try:
-            granted = _share_out(wanted, {host: len(times) for host, times in starts.items()})
+            granted = lane_choice.share_out(wanted, {host: len(times) for host, times in starts.items()})
             paused = {lane: grants[lane.host].wait_s for lane in wanted if grants[lane.host].is_paused}
             if not granted and not paused:
                 return False
@@ -237,7 +231,7 @@ class WorkerPool:
     def _give_up(self, images: Iterable[ClaimedImage]) -> None:
         """Fails images without a download, since their host serves nobody."""
         for image in images:
-            self._claimed[image.id] = image
+            self._leases.add(image)
             error = self._hosts.last_failure(image.host)
             self._recorder.add(FinishedImage(image, failed_result(error)))
 
@@ -247,7 +241,7 @@ class WorkerPool:
         if self._timer is None:
             self._timer = asyncio.create_task(self._run_timer(), name="timer")
         for image in images:
-            self._claimed[image.id] = image
+            self._leases.add(image)
             task = ImageTask(self._runtime, self._recorder, self._lookup, image)
             task.unserved_s = grants[image.host].unserved_s
             task.starts_at = starts[image.host].popleft() if starts[image.host] else 0.0
@@ -266,14 +260,14 @@ class WorkerPool:
         """How long to wait for the next work, with the permit in hand; None when reconcile is early enough."""
         if (ask_s := self._hosts.seconds_to_next_ask()) is not None:
             return ask_s
-        if self._tenants_until == 0.0 and not self._claimed:
+        if self._tenants_until == 0.0 and not self._leases:
             next_wake_s = await self._runtime.db.read(lanes.seconds_to_next_wake)
             if next_wake_s == 0:
                 self._watched_at = 0.0
             is_soon = next_wake_s is not None and next_wake_s <= self._runtime.settings.sweep_seconds
             return next_wake_s if is_soon else None
         self._tenants_until = 0.0
-        return WATCH_SECONDS if self._claimed else 0.0
+        return WATCH_SECONDS if self._leases else 0.0
 
     async def _invite(self) -> None:
         """Sends a permit for another process, if none waits: this process has more work than places."""
@@ -299,43 +293,16 @@ class WorkerPool:
         while True:
             await asyncio.sleep(min(lease_s / 3, REPORT_SECONDS))
             await self._runtime.host_budgets.flush()
-            if time.monotonic() >= renew_at and await self._renew_leases(lease_s):
+            if time.monotonic() >= renew_at and await self._leases.renew(lease_s):
                 renew_at = time.monotonic() + lease_s / 3
 
-    async def _renew_leases(self, lease_s: float) -> bool:
-        images = list(self._claimed.values())
-        if not images:
-            return True
-        try:
-            renewed = await self._runtime.db.write(claims.renew_leases, images, lease_s)
-        except Exception as error:
-            log.warning("lease renewal failed", extra={"reason": str(error)})
-            return False
-        self._drop([image for image in images if image.id not in renewed])
-        return True
-
-    def _drop(self, lost: Collection[ClaimedImage]) -> None:
+    def _cancel(self, lost: Collection[ClaimedImage]) -> None:
         """Stops the work on images whose leases are lost. Those that wait to be recorded are fenced anyway."""
         for task, running in self._tasks.items():
             if task.image in lost and not task.is_storing:
                 running.cancel()
-        self._forget(lost)
-
-    def _forget(self, images: Iterable[ClaimedImage]) -> None:
-        for image in images:
-            # Not a newer claim of the same image.
-            if self._claimed.get(image.id) is image:
-                del self._claimed[image.id]
         self._bell.set()
 
-
-def _share_out(wanted: Mapping[Lane, int], granted: Mapping[str, int]) -> dict[Lane, int]:
-    """How many images of each lane may be claimed, when its host granted fewer than wanted."""
-    left = dict(granted)
-    shares = {}
-    for lane, count in wanted.items():
-        share = min(count, left.get(lane.host, 0))
-        if share:
-            left[lane.host] -= share
-            shares[lane] = share
-    return shares
+    def _forget(self, images: Iterable[ClaimedImage]) -> None:
+        self._leases.forget(images)
+        self._bell.set()

@@ -223,7 +223,7 @@ async def test_permit_is_passed_on_after_its_time_when_work_is_left(
     assert permits(runtime) == 1
     assert len(pool._tasks) == len(silent_host.started) > 0
     silent_host.is_open.set()
-    await until(lambda: not pool._claimed)
+    await until(lambda: not pool._leases)
     assert Counter(row.status for row in await read_images(runtime, images.c.status))[ImageStatus.COMPLETED] > 0
 
 
@@ -354,17 +354,17 @@ async def test_leases_are_renewed_in_one_statement_and_lost_images_are_dropped(
     await until(lambda: (3, 3) in renewals)
 
     # when another process claims one of them,
-    lost = next(iter(pool._claimed.values()))
+    lost = next(iter(pool._leases))
     raised = update(images).where(images.c.id == lost.id).values(lease_token=images.c.lease_token + 1)
     await runtime.db.write(lambda connection: connection.execute(raised))
     await until(lambda: len(pool._tasks) == 2)
 
     # then this one drops it, and renews and records the others.
     assert (3, 2) in renewals
-    assert lost.id not in pool._claimed
+    assert lost not in pool._leases
     await until(lambda: renewals[-1] == (2, 2))
     silent_host.is_open.set()
-    await until(lambda: not pool._claimed)
+    await until(lambda: not pool._leases)
     found = dict(await read_images(runtime, images.c.id, images.c.status))
     assert found.pop(lost.id) is ImageStatus.PENDING
     assert set(found.values()) == {ImageStatus.COMPLETED}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -44,6 +44,18 @@ def choose_lanes(
 ) -> dict[Lane, int]:
     """Lanes for so many images, and how many images each of them gets. They are not locked, and may have fewer."""
     return _Choice(connection, tenants, hosts or HostFilter()).pick(places)
+
+
+def share_out(wanted: Mapping[Lane, int], granted: Mapping[str, int]) -> dict[Lane, int]:
+    """How many images of each lane may be claimed, when its host granted fewer than wanted."""
+    left = dict(granted)
+    shares = {}
+    for lane, count in wanted.items():
+        share = min(count, left.get(lane.host, 0))
+        if share:
+            left[lane.host] -= share
+            shares[lane] = share
+    return shares
 
 
 class _Choice:
