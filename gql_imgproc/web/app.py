@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -76,21 +77,6 @@ def create_app(
     public URL. `anonymous`: when callers need no API key. `started_by`: a token that `/readyz` returns.
     """
     settings = settings or load()
-    trusted = load_trusted_documents(settings.trusted_documents)
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        tracing.set_up("api")
-        try:
-            async with Runtime(settings) as runtime:
-                app.state.runtime = runtime
-                app.state.app_state = app_state = AppState(runtime, anonymous, trusted)
-                await app_state.refresh_keys()
-                runtime.background.start("keys", app_state.watch_keys)
-                yield
-        finally:
-            await asyncio.to_thread(tracing.shut_down)
-
     public_host = urlsplit(settings.public_url).hostname or ""
     host_check = [Middleware(TrustedHostMiddleware, public_host=public_host)] if loopback_only else []
     endpoint = open_storage(settings).public_endpoint
@@ -104,12 +90,28 @@ def create_app(
             *host_check,
         ],
         exception_handlers=_EXCEPTION_HANDLERS,
-        lifespan=lifespan,
+        lifespan=partial(_run, settings, anonymous, load_trusted_documents(settings.trusted_documents)),
     )
     app.state.started_by = started_by
     # Such a redirect would lead to the name in the `Host` header, which the client chooses.
     app.router.redirect_slashes = False
     return app
+
+
+@asynccontextmanager
+async def _run(
+    settings: Settings, anonymous: AnonymousAccess, trusted: dict[str, str] | None, app: Starlette
+) -> AsyncIterator[None]:
+    tracing.set_up("api")
+    try:
+        async with Runtime(settings) as runtime:
+            app.state.runtime = runtime
+            app.state.app_state = app_state = AppState(runtime, anonymous, trusted)
+            await app_state.refresh_keys()
+            runtime.background.start("keys", app_state.watch_keys)
+            yield
+    finally:
+        await asyncio.to_thread(tracing.shut_down)
 
 
 def _routes() -> list[BaseRoute]:

@@ -102,9 +102,7 @@ async def _serve_result(
         return _error(404, f"The request has no {name}.")
     # A retry of failed images replaces the file under the same URL.
     etag = f'"{found.id.hex}-{found.generation}-{stored.size_bytes}"'
-    download = describe(found)
-    headers = {"Content-Disposition": content_disposition(download.filename), "Cache-Control": OUTPUT_CACHE}
-    return _serve_object(request, stored, etag, download.media_type, headers)
+    return _serve_object(request, stored, etag, _download_headers(describe(found), OUTPUT_CACHE))
 
 
 async def serve_archive(request: Request) -> Response:
@@ -114,15 +112,8 @@ async def serve_archive(request: Request) -> Response:
     output = await runtime.storage.open(output_key(found.id, found.output_name)) if found.output_name else None
     if output is None:
         return _error(404, "The request has no output CSV.")
-    download = archive_download(found.csv_filename)
-    headers = {
-        "Content-Disposition": content_disposition(download.filename),
-        "Cache-Control": OUTPUT_CACHE,
-        "Content-Type": download.media_type,
-    }
-    if request.method == "HEAD":
-        return Response(headers=headers)
-    return StreamingResponse(stream_archive(runtime, found, output), headers=headers)
+    headers = _download_headers(archive_download(found.csv_filename), OUTPUT_CACHE)
+    return _stream(request, stream_archive(runtime, found, output), headers)
 
 
 async def _serve_partial_output(request: Request, found: Snapshot) -> Response:
@@ -132,13 +123,8 @@ async def _serve_partial_output(request: Request, found: Snapshot) -> Response:
         file = stack.enter_context(temporary_file())
         name = await write_partial_output(runtime, found, file, as_csv=request.query_params.get("format") == "csv")
         download = output_download(found.csv_filename, found.profile, name, "-partial")
-        headers = {
-            "Content-Disposition": content_disposition(download.filename),
-            "Cache-Control": "no-store",
-            "Content-Type": download.media_type,
-            "Content-Length": str(file.seek(0, os.SEEK_END)),
-            "X-Partial": "true",
-        }
+        headers = _download_headers(download, "no-store")
+        headers |= {"Content-Length": str(file.seek(0, os.SEEK_END)), "X-Partial": "true"}
         if request.method == "HEAD":
             return Response(headers=headers)
         return StreamingResponse(_read_file(file, stack.pop_all()), headers=headers)
@@ -194,13 +180,11 @@ async def _serve_stored_image(request: Request, key: str) -> Response | None:
     if stored is None:
         return None
     name, _, extension = key.rpartition("/")[2].rpartition(".")
-    return _serve_object(
-        request,
-        stored,
-        f'"{name}"',
-        _MEDIA_TYPES.get(extension, "application/octet-stream"),
-        {"Cache-Control": image_cache_control(is_private=runtime.settings.private_images)},
-    )
+    headers = {
+        "Cache-Control": image_cache_control(is_private=runtime.settings.private_images),
+        "Content-Type": _MEDIA_TYPES.get(extension, "application/octet-stream"),
+    }
+    return _serve_object(request, stored, f'"{name}"', headers)
 
 
 async def serve_source(request: Request) -> Response:
@@ -243,16 +227,24 @@ async def _redirect_to_bucket(request: Request, key: str, cache_control: str) ->
     return RedirectResponse(url, 302, {"Cache-Control": cache_control}) if url else None
 
 
-def _serve_object(
-    request: Request, stored: StoredObject, etag: str, media_type: str, headers: dict[str, str]
-) -> Response:
+def _serve_object(request: Request, stored: StoredObject, etag: str, headers: dict[str, str]) -> Response:
     headers |= {"ETag": etag}
     if _is_not_modified(request, etag):
+        del headers["Content-Type"]
         return Response(status_code=304, headers=headers)
-    headers |= {"Content-Length": str(stored.size_bytes), "Content-Type": media_type}
-    if request.method == "HEAD":
-        return Response(headers=headers)
-    return StreamingResponse(stored.chunks, headers=headers)
+    return _stream(request, stored.chunks, headers | {"Content-Length": str(stored.size_bytes)})
+
+
+def _stream(request: Request, chunks: AsyncIterator[bytes], headers: dict[str, str]) -> Response:
+    return Response(headers=headers) if request.method == "HEAD" else StreamingResponse(chunks, headers=headers)
+
+
+def _download_headers(download: Download, cache_control: str) -> dict[str, str]:
+    return {
+        "Content-Disposition": content_disposition(download.filename),
+        "Cache-Control": cache_control,
+        "Content-Type": download.media_type,
+    }
 
 
 def _is_not_modified(request: Request, etag: str) -> bool:

@@ -7,6 +7,7 @@ import logging
 import ssl
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
@@ -69,27 +70,12 @@ async def post(
         return DeliveryResponse(None, problem.message, 0)
     started_at = time.monotonic()
     status: int | None = None
-    error: str | None = None
     pause_s: float | None = None
     # A new connection per attempt: webhooks are rare, and most go to different hosts.
     client = GuardedClient(policy, max_idle=0, resolve=resolve, ssl_context=_tls())
     try:
-        async with asyncio.timeout(timeout_s):
-            response = await client.request(
-                "POST",
-                parse_target(url),
-                {**_HEADERS, **headers},
-                payload.encode(),
-                connect_s=timeout_s,
-                read_s=timeout_s,
-            )
-            try:
-                status = response.status
-                if status in _BUSY:
-                    pause_s = parse_retry_after_s(response.headers.get("retry-after", ""), time.time())
-                await response.read(MAX_RESPONSE_BYTES)
-            finally:
-                client.release(response)
+        status, pause_s = await _exchange(client, url, {**_HEADERS, **headers}, payload.encode(), timeout_s)
+        error = _status_error(status)
     except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as exception:
         error = _error_message(exception, timeout_s)
     except Exception:
@@ -98,10 +84,25 @@ async def post(
         error = "Internal error while sending the webhook. The service's log has the details."
     finally:
         await client.aclose()
-    if status is not None:
-        # The status decides, even if the rest of the response fails.
-        error = _status_error(status)
     return DeliveryResponse(status, error, round((time.monotonic() - started_at) * 1000), pause_s)
+
+
+async def _exchange(
+    client: GuardedClient, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float
+) -> tuple[int, float | None]:
+    """Returns the status, and for how many seconds the receiver wants no request."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    async with asyncio.timeout_at(deadline):
+        response = await client.request("POST", parse_target(url), headers, body, connect_s=timeout_s, read_s=timeout_s)
+    try:
+        # The status decides, even if the rest of the response fails.
+        with suppress(TimeoutError, httpx.HTTPError, OSError):
+            async with asyncio.timeout_at(deadline):
+                await response.read(MAX_RESPONSE_BYTES)
+        is_busy, pause = response.status in _BUSY, response.headers.get("retry-after", "")
+        return response.status, parse_retry_after_s(pause, time.time()) if is_busy else None
+    finally:
+        client.release(response)
 
 
 @cache
