@@ -201,12 +201,16 @@ class SignedUrlInvalid(ImgprocError):
     template = "This link has expired. Request a new one from the API."
 
 
-class ApiKeyInvalid(ImgprocError):
-    """An API key cannot be created from this input; `field` is the invalid field."""
+class InputInvalid(ImgprocError):
+    """An object cannot be created or changed like this; `field` is the invalid input field."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class ApiKeyInvalid(InputInvalid):
+    """Of an API key, or of a tenant."""
 
 
 class ApiKeyNotFound(ImgprocError):
@@ -242,18 +246,20 @@ class RequestNotFinished(ImgprocError):
         super().__init__(f"The request is still {status.value}. Its {file} is available after it finishes.")
 
 
-class RequestAlreadyFinal(ImgprocError):
-    """The request has a final status and cannot be cancelled."""
+class WrongStatus(ImgprocError):
+    """The status of the request does not permit this."""
 
     def __init__(self, status: RequestStatus) -> None:
-        super().__init__(f"The request is already {status.value} and cannot be cancelled.")
+        super().__init__(status.value)
         self.status = status
 
 
-class RequestNotFinal(ImgprocError):
-    def __init__(self, status: RequestStatus) -> None:
-        super().__init__(f"The request is still {status.value}. Cancel it, or wait until it finishes.")
-        self.status = status
+class RequestAlreadyFinal(WrongStatus):
+    template = "The request is already {} and cannot be cancelled."
+
+
+class RequestNotFinal(WrongStatus):
+    template = "The request is still {}. Cancel it, or wait until it finishes."
 
 
 class NothingToRetry(ImgprocError):
@@ -264,12 +270,8 @@ class NoWebhook(ImgprocError):
     template = "The request has no webhook URL, or has not finished yet."
 
 
-class WebhookEndpointInvalid(ImgprocError):
-    """A webhook endpoint cannot be created or changed like this; `field` is the invalid field."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+class WebhookEndpointInvalid(InputInvalid):
+    """Of a webhook endpoint."""
 
 
 class WebhookEndpointNotFound(ImgprocError):

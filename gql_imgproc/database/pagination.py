@@ -60,31 +60,6 @@ def _literals(columns: tuple[ColumnElement[Any], ...], key: CursorKey) -> Column
     return tuple_(*(literal(part, column.type) for part, column in zip(key, columns, strict=True)))
 
 
-def has_rows_outside(
-    connection: Connection,
-    statement: Select[Any],
-    columns: tuple[ColumnElement[Any], ...],
-    window: PageWindow,
-    *,
-    descending: bool = False,
-) -> tuple[bool, bool]:
-    """Whether the list has rows up to the key `after` of a window, and from its key `before` on.
-
-    The row of a key may have been deleted, so this searches outwards from the key.
-    """
-
-    def exists_beyond(key: CursorKey | None, *, downward: bool) -> bool:
-        if key is None:
-            return False
-        row, bound = tuple_(*columns), _literals(columns, key)
-        order = [column.desc() if downward else column for column in columns]
-        beyond = statement.where(row <= bound if downward else row >= bound).order_by(*order).limit(1)
-        return connection.execute(beyond).first() is not None
-
-    earlier = exists_beyond(window.after, downward=not descending)
-    return earlier, exists_beyond(window.before, downward=descending)
-
-
 def page(
     rows: Sequence[tuple[CursorKey, T]],
     window: PageWindow,
@@ -115,9 +90,22 @@ def read_page(
 ) -> Page[T]:
     """A page of a list ordered by `columns`; `convert` returns the cursor key of a row, and its value."""
     rows = connection.execute(apply_window(statement, columns, window, descending=descending)).all()
-    keys = statement.with_only_columns(*columns)
-    has_earlier, has_later = has_rows_outside(connection, keys, columns, window, descending=descending)
-    return page([convert(row) for row in rows], window, has_earlier=has_earlier, has_later=has_later)
+
+    def exists_beyond(key: CursorKey | None, *, downward: bool) -> bool:
+        # The row of a key may have been deleted, so this searches outwards from the key.
+        if key is None:
+            return False
+        row, bound = tuple_(*columns), _literals(columns, key)
+        order = [column.desc() if downward else column for column in columns]
+        beyond = statement.with_only_columns(*columns).where(row <= bound if downward else row >= bound)
+        return connection.execute(beyond.order_by(*order).limit(1)).first() is not None
+
+    return page(
+        [convert(row) for row in rows],
+        window,
+        has_earlier=exists_beyond(window.after, downward=not descending),
+        has_later=exists_beyond(window.before, downward=descending),
+    )
 
 
 def page_by_id(

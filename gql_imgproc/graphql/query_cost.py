@@ -140,6 +140,8 @@ class CostVisitor:
         if definition is not None and parent is self._root:
             self.root_fields[name] = definition
         inside = self._visit_selections(node.selection_set, get_named_type(definition.type) if definition else None)
+        is_list = definition is not None and isinstance(get_nullable_type(definition.type), GraphQLList)
+        is_unpaged_list = is_list and name not in ("edges", "nodes")
         is_in_introspection = parent is not None and is_introspection_type(parent)
         is_type_list = is_in_introspection and name in _TYPE_LISTS
         own = (name in INTROSPECTION_ROOTS) + (is_in_introspection and is_aliased) + is_type_list * inside.type_lists
@@ -151,7 +153,7 @@ class CostVisitor:
             introspection=own + inside.introspection,
             type_lists=is_type_list + inside.type_lists,
             uploads=name == UPLOAD,
-            entry=max(inside.entry, _entry_fields(inside) if _is_unpaged_list(definition, name) else 0),
+            entry=max(inside.entry, inside.cost + ALIASED_FIELDS * inside.aliases if is_unpaged_list else 0),
         )
 
     def _cost(self, definition: GraphQLField, node: ast.FieldNode, inside: int) -> int:
@@ -198,12 +200,3 @@ def _sum(parts: Sequence[QueryCost]) -> QueryCost:
 
 def _with_directives(cost: QueryCost, *nodes: Any) -> QueryCost:
     return cost._replace(directives=cost.directives + sum(len(node.directives or ()) for node in nodes))
-
-
-def _entry_fields(inside: QueryCost) -> int:
-    return inside.cost + ALIASED_FIELDS * inside.aliases
-
-
-def _is_unpaged_list(definition: GraphQLField | None, name: str) -> bool:
-    is_list = definition is not None and isinstance(get_nullable_type(definition.type), GraphQLList)
-    return is_list and name not in ("edges", "nodes")

@@ -111,24 +111,16 @@ def decode_json(data: str | bytes) -> Any:
 
 def parse_operation_object(data: str | bytes, what: str) -> dict[str, Any]:
     """The operation in a body, or in a part of a multipart body."""
-    value = _decode(data, what)
-    if isinstance(value, list):
-        raise BadRequest(400, f"{what} is a list. Batches are not supported: send each operation in its own request.")
-    return _require_object(value, what)
+    batch = f"{what} is a list. Batches are not supported: send each operation in its own request."
+    return parse_object(data, what, of_list=batch)
 
 
-def parse_object(data: str | bytes, what: str) -> dict[str, Any]:
-    return _require_object(_decode(data, what), what)
-
-
-def _decode(data: str | bytes, what: str) -> Any:
+def parse_object(data: str | bytes, what: str, *, of_list: str = "") -> dict[str, Any]:
+    """`of_list`: the message about a list."""
     try:
-        return decode_json(data)
+        value = decode_json(data)
     except ValueError:
         raise BadRequest(400, f"{what} is not valid JSON in UTF-8.") from None
-
-
-def _require_object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BadRequest(400, f"{what} must be a JSON object.")
+        raise BadRequest(400, (isinstance(value, list) and of_list) or f"{what} must be a JSON object.")
     return value

@@ -138,7 +138,9 @@ class _SharedExecution:
         try:
             async with aclosing(self._start()) as results:
                 async for result in results:
-                    self._publish(_to_shared_result(result))
+                    # An error before execution is sent in a message of another type.
+                    is_refused = isinstance(result, PreExecutionError)
+                    self._publish(result if is_refused else SharedResult(result.data, result.errors))
         except Exception as error:
             # Raised in each subscriber it would be logged once for each, with a growing traceback.
             self._publish(SharedResult(None, [mask_error(GraphQLError(str(error), original_error=error))]))
@@ -151,8 +153,3 @@ class _SharedExecution:
         self._latest = result
         for subscriber in self._subscribers:
             subscriber.put(result)
-
-
-def _to_shared_result(result: ExecutionResult) -> ExecutionResult:
-    # An error before execution is sent in a message of another type.
-    return result if isinstance(result, PreExecutionError) else SharedResult(result.data, result.errors)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import email.utils
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
+
+from gql_imgproc.net.retry_after import parse_http_date
 
 #: Minimum age of a `Last-Modified`, in seconds. A younger file may have changed again within the same second.
 MIN_AGE_S = 60
@@ -28,8 +29,8 @@ class Validators:
     def from_headers(cls, headers: Mapping[str, str]) -> Self:
         """Reads the headers of a response, whose names are in lower case."""
         etag, last_modified = headers.get("etag", ""), headers.get("last-modified", "")
-        modified_at = _parse(last_modified)
-        seen_at = _parse(headers.get("date", "")) or datetime.now(UTC)
+        modified_at = parse_http_date(last_modified)
+        seen_at = parse_http_date(headers.get("date", "")) or datetime.now(UTC)
         is_old = modified_at is not None and (seen_at - modified_at).total_seconds() >= MIN_AGE_S
         return cls(etag if _ETAG.fullmatch(etag) else None, last_modified if is_old else None)
 
@@ -40,13 +41,3 @@ class Validators:
 
 
 NO_VALIDATORS = Validators()
-
-
-def _parse(date: str) -> datetime | None:
-    if len(date) > 64:
-        return None
-    try:
-        parsed = email.utils.parsedate_to_datetime(date)
-    except ValueError:
-        return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

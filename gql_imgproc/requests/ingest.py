@@ -13,7 +13,6 @@ from gql_imgproc.csvfile.reader import read_products
 from gql_imgproc.enums import RequestPhase
 from gql_imgproc.errors import InvalidCsv, ObjectMissing
 from gql_imgproc.imaging.options import Options
-from gql_imgproc.requests.errors import CsvChanged
 from gql_imgproc.requests.file_names import name_product
 from gql_imgproc.requests.identity import ProductIdentities
 from gql_imgproc.requests.limits import accepted_csv_limits
@@ -37,6 +36,10 @@ CHUNK_PRODUCTS, CHUNK_IMAGES = 2_000, 4_000
 CHUNK_PAUSE_SECONDS = 0.002
 
 
+class _CsvChanged(Exception):
+    """The stored CSV has another number of rows than when it was accepted."""
+
+
 async def ingest(runtime: Runtime, lease: RequestLease, request: Snapshot, time_slice: TimeSlice) -> Snapshot | None:
     """Inserts missing rows until the time slice ends; those of a stopping request as cancelled.
 
@@ -46,7 +49,7 @@ async def ingest(runtime: Runtime, lease: RequestLease, request: Snapshot, time_
         with temporary_file() as file:
             await runtime.storage.download(input_key(request.id), file)
             return await _insert_rows(runtime, lease, request, file, time_slice)
-    except (InvalidCsv, CsvChanged, ObjectMissing):
+    except (InvalidCsv, _CsvChanged, ObjectMissing):
         log.exception("stored CSV cannot be read", extra={"request": request.id})
         return await runtime.db.write(transitions.mark_unreadable, lease)
 
@@ -64,7 +67,7 @@ async def _insert_rows(
         # One product more than there should be, at the end.
         chunk = await runtime.run_csv_io(read_chunk, products, min(CHUNK_PRODUCTS, left + 1))
         if len(chunk) > left or not chunk:
-            raise CsvChanged
+            raise _CsvChanged
         request = await runtime.db.write(insert, lease, chunk)
         publish(runtime, request)
         if chunk[0].position == first and not is_stopping:

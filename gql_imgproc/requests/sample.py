@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from random import Random
+from statistics import variance
 
 from gql_imgproc.net.hosts import host_of
 
@@ -125,14 +126,14 @@ def estimate_saving(strata: Sequence[Stratum], measured: Sequence[Measurement]) 
         return None
     ratio = after / before
     everywhere = _variance([each.output_bytes - ratio * each.input_bytes for each in measured])
-    variance = 0.0
+    total_variance = 0.0
     for number, group in groups.items():
         images, count = strata[number].images, len(group)
         residuals = [each.output_bytes - ratio * each.input_bytes for each in group]
         spread = _variance(residuals) if count > 1 else everywhere
-        variance += images * (images - count) * spread / count
+        total_variance += images * (images - count) * spread / count
     freedom = max(1, len(measured) - len(groups))
-    error = _quantile(freedom) * math.sqrt(variance) / before
+    error = _quantile(freedom) * math.sqrt(total_variance) / before
     return Saving(before, 1 - ratio, 1 - ratio - error, 1 - ratio + error)
 
 
@@ -171,10 +172,7 @@ def _group(measured: Sequence[Measurement]) -> dict[int, list[Measurement]]:
 
 
 def _variance(values: Sequence[float]) -> float:
-    if len(values) < 2:
-        return 0.0
-    mean = math.fsum(values) / len(values)
-    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return variance(values) if len(values) > 1 else 0.0
 
 
 def _quantile(freedom: int) -> float:

@@ -194,8 +194,18 @@ async def _record(
     The stored CSV stays when the commit may have succeeded although its answer was lost. The orphan cleanup deletes a
     CSV that no request refers to.
     """
+    subject = encode_global_id(IdPrefix.REQUEST, new.id)
+    counts = {"products": new.total_products, "images": new.total_images}
+
+    def insert(connection: Connection) -> Snapshot:
+        snapshot = create.insert_first_chunk(connection, new, chunk, limits)
+        audit_log.record_event(
+            connection, caller, AuditAction.REQUEST_ACCEPTED, subject, file=new.csv_filename, **counts
+        )
+        return snapshot
+
     try:
-        snapshot = await _insert(runtime, caller, new, chunk, limits)
+        snapshot = await runtime.db.write(insert)
     except (IntegrityError, QuotaExceeded):
         # The idempotency key or the quota was taken by an earlier run of this transaction, whose answer was lost, or by
         # another upload.
@@ -209,7 +219,7 @@ async def _record(
             with suppress(StorageError):
                 await runtime.storage.delete(input_key(new.id))
         raise
-    log.info("upload accepted", extra={"request": new.id, "products": new.total_products, "images": new.total_images})
+    log.info("upload accepted", extra={"request": new.id, **counts})
     return snapshot
 
 
@@ -271,28 +281,3 @@ def _new_request(caller: Caller, upload: CsvUpload, fingerprint: str | None, sum
         refresh=upload.refresh,
         own_bytes=upload.file.seek(0, os.SEEK_END),
     )
-
-
-async def _insert(
-    runtime: Runtime,
-    caller: Caller,
-    new: create.NewRequest,
-    chunk: Sequence[create.NewProduct],
-    limits: quotas.Limits | None,
-) -> Snapshot:
-    """Inserts the request, its first products and the audit event in one transaction."""
-
-    def insert(connection: Connection) -> Snapshot:
-        snapshot = create.insert_first_chunk(connection, new, chunk, limits)
-        audit_log.record_event(
-            connection,
-            caller,
-            AuditAction.REQUEST_ACCEPTED,
-            encode_global_id(IdPrefix.REQUEST, new.id),
-            file=new.csv_filename,
-            products=new.total_products,
-            images=new.total_images,
-        )
-        return snapshot
-
-    return await runtime.db.write(insert)

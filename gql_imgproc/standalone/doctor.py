@@ -90,17 +90,13 @@ def run_checks(show: Callable[[Sequence[Check]], None] = print_checks) -> bool:
             _check_webhooks,
         )
         results = [
-            _check_python(),
+            Check("Python", f"{platform.python_version()} at {sys.executable}, {platform.platform()}"),
             _check_descriptors(),
             Check("Settings", "valid"),
             *(check(settings) for check in checks),
         ]
     show(results)
     return not any(result.problem and result.is_essential for result in results)
-
-
-def _check_python() -> Check:
-    return Check("Python", f"{platform.python_version()} at {sys.executable}, {platform.platform()}")
 
 
 def _check_descriptors() -> Check:

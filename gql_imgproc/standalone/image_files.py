@@ -73,12 +73,12 @@ def find_images(paths: Iterable[str], output: Path | None) -> list[ImageFile]:
 
 def _walk(path: Path, base: Path, output: Path | None) -> Iterator[ImageFile]:
     """The images in a folder, or a file if it is an image."""
+    left_out = output and os.path.realpath(output)
     if _is_image(path):
         yield ImageFile(path, path.relative_to(base))
     for parent, folders, names in os.walk(path):
-        folders[:] = sorted(
-            name for name in folders if name[0] != "." and not (output and _is_same(Path(parent, name), output))
-        )
+        visible = (name for name in folders if name[0] != ".")
+        folders[:] = sorted(name for name in visible if os.path.realpath(Path(parent, name)) != left_out)
         for file in (Path(parent, name) for name in sorted(names)):
             if _is_image(file):
                 yield ImageFile(file, file.relative_to(base))
@@ -87,10 +87,6 @@ def _walk(path: Path, base: Path, output: Path | None) -> Iterator[ImageFile]:
 def _is_image(path: Path) -> bool:
     is_meant = path.name[:1] != "." and path.suffix[1:].lower() in _EXTENSIONS and not path.stem.endswith(RESULT_MARK)
     return is_meant and path.is_file() and not path.is_symlink()
-
-
-def _is_same(first: Path, second: Path) -> bool:
-    return os.path.realpath(first) == os.path.realpath(second)
 
 
 def write_result(data: bytes, source: ImageFile, target: Path, before: os.stat_result, *, backup: bool) -> None:

@@ -20,8 +20,6 @@ _CLOSE = ("detail", "lid", "top")
 _SHADOW = (30, 26, 24)
 #: Side of the square in which a part is drawn, in pixels.
 _MASK_SIDE_PX = 1000
-#: Side of the square noise tile that gives every image its grain, in pixels.
-_GRAIN_SIDE_PX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,8 @@ def render_photo(random: Random, width: int, height: int, stem: str) -> Image.Im
         if bounds := mask.getbbox():
             surface = _render_surface(part, (bounds[2] - bounds[0], bounds[3] - bounds[1]), random)
             image.paste(surface, bounds[:2], mask.crop(bounds))
-    return _add_grain(image, random)
+    grain = _noise(image.size, random).filter(ImageFilter.BLUR)
+    return Image.blend(image, Image.merge("RGB", (grain, grain, grain)), 0.05)
 
 
 def _object_mask(stem: str, size: tuple[int, int]) -> Image.Image:
@@ -184,7 +183,7 @@ _TEXTURES = {Finish.CLOTH: (1, 1, 22), Finish.WOOD: (24, 1, 26), Finish.METAL: (
 def _add_texture(surface: Image.Image, finish: Finish, random: Random) -> Image.Image:
     """Adds weave, veins of wood, or brushed metal: noise that is stretched."""
     across, along, percent = _TEXTURES[finish]
-    noise = _tile_noise((surface.width // across + 1, surface.height // along + 1), random)
+    noise = _noise((surface.width // across + 1, surface.height // along + 1), random)
     noise = noise.filter(ImageFilter.BLUR).resize(surface.size, Image.Resampling.BICUBIC)
     texture = noise.point(lambda value: 255 - (255 - value) * percent // 100)
     return ImageChops.multiply(surface, Image.merge("RGB", (texture, texture, texture)))
@@ -196,24 +195,8 @@ def _blur(mask: Image.Image) -> Image.Image:
     return small.resize(mask.size, Image.Resampling.BILINEAR)
 
 
-def _add_grain(image: Image.Image, random: Random) -> Image.Image:
-    grain = _tile_noise(image.size, random).filter(ImageFilter.BLUR)
-    return Image.blend(image, Image.merge("RGB", (grain, grain, grain)), 0.05)
-
-
-def _tile_noise(size: tuple[int, int], random: Random) -> Image.Image:
-    """Tiles the noise square to any size, with a random offset so that images differ."""
-    tile = ImageChops.offset(_grain(), random.randrange(_GRAIN_SIDE_PX), random.randrange(_GRAIN_SIDE_PX))
-    noise = Image.new("L", size)
-    for x in range(0, size[0], _GRAIN_SIDE_PX):
-        for y in range(0, size[1], _GRAIN_SIDE_PX):
-            noise.paste(tile, (x, y))
-    return noise
-
-
-@cache
-def _grain() -> Image.Image:
-    return Image.frombytes("L", (_GRAIN_SIDE_PX, _GRAIN_SIDE_PX), Random("grain").randbytes(_GRAIN_SIDE_PX**2))
+def _noise(size: tuple[int, int], random: Random) -> Image.Image:
+    return Image.frombytes("L", size, random.randbytes(size[0] * size[1]))
 
 
 def _render_plan(random: Random, stem: str) -> Image.Image:
@@ -223,7 +206,7 @@ def _render_plan(random: Random, stem: str) -> Image.Image:
     for _ in range(60):
         x, y = random.randint(60, 1200), random.randint(60, 850)
         width, height = random.randint(40, 180), random.randint(30, 130)
-        pen.rectangle((x, y, x + width, y + height), outline=_random_colour(random, 0, 120), width=2)
+        pen.rectangle((x, y, x + width, y + height), outline=tuple(random.choices(range(120), k=3)), width=2)
         pen.text((x + 4, y + 4), f"{width} x {height} mm", fill=(60, 60, 60), font=_font(16))
     pen.text((60, 940), stem, fill="black", font=_font(32))
     return image
@@ -256,10 +239,6 @@ def _encode(frames: list[Image.Image], extension: str, quality: int = 90) -> byt
     out = io.BytesIO()
     first.save(out, **options[extension])
     return out.getvalue()
-
-
-def _random_colour(random: Random, low: int, high: int) -> Colour:
-    return random.randint(low, high), random.randint(low, high), random.randint(low, high)
 
 
 def _shade(colour: Colour, factor: float) -> Colour:

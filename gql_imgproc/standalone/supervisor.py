@@ -80,7 +80,8 @@ class ChildProcess:
                 self.failed.set()
                 return
             self.restarts += 1
-            log.warning("%s exited (%s); restarting it", self.program.name, _exit_description(code))
+            reason = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
+            log.warning("%s exited (%s); restarting it", self.program.name, reason)
             if quick_exits:
                 await asyncio.sleep(min(FIRST_PAUSE_S * 2 ** (quick_exits - 1), MAX_PAUSE_S))
 
@@ -127,10 +128,6 @@ class ChildProcess:
         if (pid := self.pid) is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-
-
-def _exit_description(code: int) -> str:
-    return f"by signal {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
 
 
 async def stop(children: Iterable[ChildProcess], timeout_s: float, *, at_once: asyncio.Event) -> None:

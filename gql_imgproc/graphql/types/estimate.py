@@ -40,7 +40,8 @@ class CsvEstimate:
     @classmethod
     def from_estimate(cls, found: Estimate) -> CsvEstimate:
         saving = found.saving
-        percent = [None if saving is None else round(100 * part, 1) for part in _parts(found)]
+        parts = (None, None, None) if saving is None else (saving.part, saving.low, saving.high)
+        percent = [None if part is None else round(100 * part, 1) for part in parts]
         return cls(
             total_products=found.summary.products,
             total_images=found.summary.images,
@@ -58,11 +59,6 @@ class CsvEstimate:
                 for each in found.failures
             ],
         )
-
-
-def _parts(found: Estimate) -> tuple[float, float, float]:
-    saving = found.saving
-    return (0.0, 0.0, 0.0) if saving is None else (saving.part, saving.low, saving.high)
 
 
 @strawberry.type(description="No worker has measured the sample in time.")
