@@ -104,15 +104,20 @@ def reopen_chunk(connection: Connection, lease: RequestLease) -> Snapshot:
     ).one_or_none()
     if rest is None:
         raise LeaseLost
-    reopened: list[_Reopened] = []
-    chosen = _choose(rest.retry_error_code, rest.retry_lane_id)
-    chunk = _reopen(connection, lease.request.id, rest.retry_scope, rest.retry_cursor, chosen, reopened)
+    request_id, scope, reopened = lease.request.id, rest.retry_scope, list[_Reopened]()
+    if scope is RetryScope.CUT_OFF:
+        reopened, scope = _reopen_cancelled_products(connection, request_id), RetryScope.FAILED
+    chunk = ReopenedChunk(0, len(reopened), 0, RetryScope.CUT_OFF, None)
+    # Otherwise there may be more cancelled products: each has at least one image.
+    if len(reopened) < RETRY_CHUNK:
+        chosen = _choose(rest.retry_error_code, rest.retry_lane_id)
+        failed, of_failed = _reopen_failed_images(connection, request_id, scope, rest.retry_cursor, chosen)
+        chunk, reopened = replace(of_failed, cancelled_images=len(reopened)), reopened + failed
     # After all images and products: rows are locked in the same order everywhere.
     lanes.wake_lanes(connection, {row.lane_id: 0.0 for row in reopened})
     copies = repeats.copy_results(connection, {row.original_id for row in reopened} - {None})
-    request_id = lease.request.id
-    failed = [ReopenedImage(request_id, row.lane_id, row.error_code) for row in reopened if row.error_code]
-    counters.add(connection, copies, failed)
+    counted = [ReopenedImage(request_id, row.lane_id, row.error_code) for row in reopened if row.error_code]
+    counters.add(connection, copies, counted)
     return transitions.add_reopened(connection, lease, chunk)
 
 
@@ -140,27 +145,8 @@ def _open(
     return opened
 
 
-def _reopen(
-    connection: Connection,
-    request_id: UUID,
-    scope: RetryScope,
-    cursor: UUID | None,
-    chosen: Iterable[ColumnElement[bool]],
-    reopened: list[_Reopened],
-) -> ReopenedChunk:
-    """Makes the images of one chunk, and their products, pending again. Adds the images to `reopened`."""
-    if scope is not RetryScope.CUT_OFF:
-        return _reopen_failed_images(connection, request_id, scope, cursor, chosen, reopened)
-    cancelled_images = _reopen_cancelled_products(connection, request_id, reopened)
-    if cancelled_images >= RETRY_CHUNK:
-        # Each product has at least one image, so there may be more products.
-        return ReopenedChunk(0, cancelled_images, 0, scope, None)
-    chunk = _reopen_failed_images(connection, request_id, RetryScope.FAILED, None, chosen, reopened)
-    return replace(chunk, cancelled_images=cancelled_images)
-
-
-def _reopen_cancelled_products(connection: Connection, request_id: UUID, reopened: list[_Reopened]) -> int:
-    """Reopens the cancelled images of up to one chunk of products; the number of images."""
+def _reopen_cancelled_products(connection: Connection, request_id: UUID) -> list[_Reopened]:
+    """Reopens the cancelled images of up to one chunk of products."""
     statement = (
         select(products.c.id)
         .where(products.c.request_id == request_id, products.c.status == ProductStatus.CANCELLED)
@@ -170,18 +156,18 @@ def _reopen_cancelled_products(connection: Connection, request_id: UUID, reopene
     product_ids = connection.scalars(statement).all()
     cancelled = images.c.product_id.in_(product_ids), images.c.status == ImageStatus.CANCELLED
     image_ids = connection.scalars(select(images.c.id).where(*cancelled)).all()
-    reopened += _reopen_images(connection, image_ids)
+    reopened = _reopen_images(connection, image_ids)
     _reopen_products(connection, product_ids, cancelled_images=0)
-    return len(image_ids)
+    return reopened
 
 
-def _reopen_images(connection: Connection, ids: Sequence[UUID]) -> Sequence[_Reopened]:
+def _reopen_images(connection: Connection, ids: Sequence[UUID]) -> list[_Reopened]:
     """Makes images pending again. Locks the originals of repeats too, whose results may have to be copied."""
     is_repeat = images.c.id.in_(ids), images.c.original_id.is_not(None)
     locked = {*ids, *connection.scalars(select(images.c.original_id).where(*is_repeat))}
     connection.execute(select(images.c.id).where(images.c.id.in_(locked)).order_by(images.c.id).with_for_update())
     statement = select(images.c.lane_id, images.c.original_id, images.c.error_code).where(images.c.id.in_(ids))
-    reopened = connection.execute(statement).all()
+    reopened = list(connection.execute(statement))
     connection.execute(update(images).where(images.c.id.in_(ids)).values(_REOPENED))
     return reopened
 
@@ -192,8 +178,7 @@ def _reopen_failed_images(
     scope: RetryScope,
     cursor: UUID | None,
     chosen: Iterable[ColumnElement[bool]],
-    reopened: list[_Reopened],
-) -> ReopenedChunk:
+) -> tuple[list[_Reopened], ReopenedChunk]:
     is_in_scope = is_failed_for_now if scope is RetryScope.TEMPORARY else is_failed
     # Ordered by ID, so that an image that fails again meanwhile is not reopened twice.
     statement = (
@@ -204,7 +189,7 @@ def _reopen_failed_images(
     )
     found = connection.execute(statement if cursor is None else statement.where(images.c.id > cursor)).all()
     # Images are locked before products, as workers do.
-    reopened += _reopen_images(connection, [row.id for row in found])
+    reopened = _reopen_images(connection, [row.id for row in found])
     counts = Counter(row.product_id for row in found)
     locking = select(products.c.status).where(products.c.id.in_(counts)).order_by(products.c.id).with_for_update()
     failed_products = sum(status in _FAILED_STATUSES for status in connection.scalars(locking))
@@ -213,10 +198,8 @@ def _reopen_failed_images(
         by_count[count].append(product_id)
     for count, product_ids in by_count.items():
         _reopen_products(connection, product_ids, failed_images=products.c.failed_images - count)
-    has_more = len(found) == RETRY_CHUNK
-    return ReopenedChunk(
-        len(found), 0, failed_products, scope if has_more else None, found[-1].id if has_more else None
-    )
+    cursor = found[-1].id if len(found) == RETRY_CHUNK else None
+    return reopened, ReopenedChunk(len(found), 0, failed_products, scope if cursor else None, cursor)
 
 
 def _reopen_products(connection: Connection, product_ids: Collection[UUID], **counts: Any) -> None:
@@ -226,9 +209,5 @@ def _reopen_products(connection: Connection, product_ids: Collection[UUID], **co
     connection.execute(
         update(products)
         .where(products.c.id.in_(product_ids))
-        .values(
-            status=ProductStatus.PENDING,
-            updated_at=now(),
-            **counts,
-        )
+        .values(status=ProductStatus.PENDING, updated_at=now(), **counts)
     )
