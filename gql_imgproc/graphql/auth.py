@@ -17,7 +17,7 @@ from gql_imgproc.errors import (
     unavailable_message,
 )
 from gql_imgproc.graphql.context import AppState
-from gql_imgproc.graphql.errors import KEY_EXPIRED, Code
+from gql_imgproc.graphql.errors import Code
 from gql_imgproc.graphql.multipart import is_multipart
 from gql_imgproc.graphql.request_body import BadRequest
 from gql_imgproc.net.client_ip import client_ip
@@ -50,28 +50,18 @@ async def authenticate_http(app_state: AppState, connection: HTTPConnection) -> 
 
 
 async def authenticate_graphql(app_state: AppState, request: Request) -> Caller:
-    """The caller of an operation. Counts the operation before its body is read. Raises BadRequest."""
-    try:
-        caller = await authenticate_http(app_state, request)
-        await app_state.rate_limiter.hit(
-            caller, *((RateLimitedAction.UPLOADS,) if is_multipart(request) else ()), RateLimitedAction.OPERATIONS
-        )
-    except (ApiKeyRequired, ApiKeyRejected) as error:
-        raise BadRequest(401, str(error), code=Code.UNAUTHENTICATED, headers=CHALLENGE) from None
-    except RateLimited as error:
-        raise rate_limit_response(error) from None
+    """The caller of an operation, which is counted before its body is read. Raises as `authenticate_http` does."""
+    caller = await authenticate_http(app_state, request)
+    uploads = (RateLimitedAction.UPLOADS,) if is_multipart(request) else ()
+    await app_state.rate_limiter.hit(caller, *uploads, RateLimitedAction.OPERATIONS)
     return caller
 
 
-async def require_still_authenticated(app_state: AppState, caller: Caller) -> None:
-    """Raises BadRequest if the caller's key expired or was revoked since it was authenticated."""
-    if not await app_state.authenticator.is_still_valid(caller):
-        raise BadRequest(401, KEY_EXPIRED, code=Code.UNAUTHENTICATED, headers=CHALLENGE)
-
-
-def rate_limit_response(error: RateLimited) -> BadRequest:
-    extensions: dict[str, object] = {"retryAfter": error.retry_after_s}
-    return BadRequest(429, str(error), code=Code.RATE_LIMITED, headers=retry_after(error), extensions=extensions)
+def to_bad_request(error: ApiKeyRequired | ApiKeyRejected | RateLimited) -> BadRequest:
+    if isinstance(error, RateLimited):
+        extensions: dict[str, object] = {"retryAfter": error.retry_after_s}
+        return BadRequest(429, str(error), code=Code.RATE_LIMITED, headers=retry_after(error), extensions=extensions)
+    return BadRequest(401, str(error), code=Code.UNAUTHENTICATED, headers=CHALLENGE)
 
 
 def retry_after(error: RateLimited) -> dict[str, str]:

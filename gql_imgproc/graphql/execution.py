@@ -33,23 +33,28 @@ async def execute(operation: Operation, context: Context) -> ExecutionResult:
     return result
 
 
-def stream(operation: Operation, context: Context) -> AsyncGenerator[ExecutionResult]:
+async def stream(operation: Operation, context: Context) -> AsyncGenerator[ExecutionResult]:
     """The results of a subscription as they come, or the only result of another operation.
 
     Equal subscriptions are executed once.
     """
     if operation.kind is not OperationType.SUBSCRIPTION:
-        return _stream_once(operation, context)
+        yield await execute(operation, context)
+        return
     if refused := _refuse(operation, context):
-        return _stream_refusal(refused)
+        yield refused
+        return
     # `default=id`: a file equals only itself.
     arguments = json.dumps([operation.query, operation.name, operation.variables], sort_keys=True, default=id)
     state, caller = context.app_state, context.caller
-    return state.shared_subscriptions.subscribe(
+    subscription = state.shared_subscriptions.subscribe(
         (caller.access_key, arguments),
         partial(_subscribe, operation, context),
         partial(state.authenticator.watch_session, caller),
     )
+    async with aclosing(subscription) as results:
+        async for result in results:
+            yield result
 
 
 async def _subscribe(operation: Operation, context: Context) -> AsyncGenerator[ExecutionResult]:
@@ -60,14 +65,6 @@ async def _subscribe(operation: Operation, context: Context) -> AsyncGenerator[E
             # Each result of a subscription has the whole budget.
             context.budget.spent = 0
             yield _masked(result)
-
-
-async def _stream_once(operation: Operation, context: Context) -> AsyncGenerator[ExecutionResult]:
-    yield await execute(operation, context)
-
-
-async def _stream_refusal(refused: PreExecutionError) -> AsyncGenerator[ExecutionResult]:
-    yield refused
 
 
 def _refuse(operation: Operation, context: Context) -> PreExecutionError | None:

@@ -18,8 +18,8 @@ from starlette.websockets import WebSocket
 from strawberry.types import ExecutionResult
 
 from gql_imgproc.access.rate_limits import RateLimitedAction
-from gql_imgproc.errors import RateLimited
-from gql_imgproc.graphql.auth import authenticate_graphql, rate_limit_response, require_still_authenticated
+from gql_imgproc.errors import ApiKeyRejected, ApiKeyRequired, RateLimited
+from gql_imgproc.graphql.auth import CHALLENGE, authenticate_graphql, to_bad_request
 from gql_imgproc.graphql.content_negotiation import (
     GRAPHQL_JSON,
     accepts_multipart,
@@ -29,7 +29,7 @@ from gql_imgproc.graphql.content_negotiation import (
 )
 from gql_imgproc.graphql.context import AppState, Context
 from gql_imgproc.graphql.documents import Operation, OperationNotFound
-from gql_imgproc.graphql.errors import NO_DOCUMENT, mask_error, retry_after_unavailable
+from gql_imgproc.graphql.errors import KEY_EXPIRED, NO_DOCUMENT, Code, mask_error, retry_after_unavailable
 from gql_imgproc.graphql.execution import execute, stream
 from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.request_body import (
@@ -63,12 +63,13 @@ async def serve_graphql(scope: Scope, receive: Receive, send: Send) -> None:
             response = await _answer(request, files)
         except ClientDisconnect:
             return
-        except BadRequest as error:
+        except (BadRequest, ApiKeyRequired, ApiKeyRejected, RateLimited) as refusal:
+            error = refusal if isinstance(refusal, BadRequest) else to_bad_request(refusal)
             response = _json_error(error.status, {"message": str(error), "extensions": error.extensions}, accept)
             response.headers.update(error.headers)
-        except Exception as error:
+        except Exception as unexpected:
             # Outside of an operation, whose errors are masked already.
-            masked = mask_error(GraphQLError("", original_error=error)).formatted
+            masked = mask_error(GraphQLError("", original_error=unexpected)).formatted
             retry_after_s = retry_after_unavailable([masked])
             response = _json_error(503 if retry_after_s else 500, masked, accept)
             if retry_after_s:
@@ -92,7 +93,8 @@ async def _answer(request: Request, files: AsyncExitStack) -> ASGIApp:
     accept = request.headers.get("accept", "")
     if encoding := _stream_encoding(accept, operation):
         if operation.kind is OperationType.SUBSCRIPTION:
-            await _count_subscription(app_state, caller)
+            # Before the stream starts, while a status can still reject it.
+            await app_state.rate_limiter.hit(caller, RateLimitedAction.SUBSCRIPTIONS)
         return StreamResponse(stream(operation, context), encoding)
     if operation.kind is OperationType.SUBSCRIPTION:
         raise BadRequest(
@@ -109,7 +111,9 @@ async def _read_fields(request: Request, caller: Caller, files: AsyncExitStack) 
     started_at = time.monotonic()
     fields = OperationFields.parse(await _read_operation(request, files))
     if time.monotonic() - started_at > SLOW_BODY_SECONDS:
-        await require_still_authenticated(request.app.state.app_state, caller)
+        authenticator = request.app.state.app_state.authenticator
+        if not await authenticator.is_still_valid(caller):
+            raise BadRequest(401, KEY_EXPIRED, code=Code.UNAUTHENTICATED, headers=CHALLENGE)
     if not fields.query.strip() and PERSISTED_QUERY not in fields.extensions:
         raise BadRequest(400, NO_DOCUMENT)
     return fields
@@ -142,14 +146,6 @@ def _stream_encoding(accept: str, operation: Operation) -> Encoding | None:
     if accepts_multipart(accept):
         return MULTIPART
     return SSE if accepts_sse(accept) else None
-
-
-async def _count_subscription(app_state: AppState, caller: Caller) -> None:
-    """Counts a subscription before its stream starts, while a status can still reject it."""
-    try:
-        await app_state.rate_limiter.hit(caller, RateLimitedAction.SUBSCRIPTIONS)
-    except RateLimited as error:
-        raise rate_limit_response(error) from None
 
 
 def _to_response(result: ExecutionResult, context: Context, kind: str) -> JSONResponse:
