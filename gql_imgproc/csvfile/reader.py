@@ -60,8 +60,8 @@ def open_csv(file: BinaryIO, limits: CsvLimits, layout: CsvLayout = RECOGNIZED) 
 def read_products(file: BinaryIO, limits: CsvLimits, layout: CsvLayout) -> Iterator[CsvProduct]:
     """Yields the products of a file that was validated before. Raises InvalidCsv if it can no longer be read."""
     reader = open_csv(file, limits, layout)
-    rows = ((row, cells, reader.urls(cells)) for row, cells in reader.iter_cells())
-    return group_rows(rows, reader.header.columns, limits)
+    data = ((row, cells) for row, cells, kind in reader.iter_records() if kind is RowKind.DATA)
+    return group_rows(((row, cells, reader.urls(cells)) for row, cells in data), reader.header.columns, limits)
 
 
 class CsvReader:
@@ -104,12 +104,6 @@ class CsvReader:
             # Their names may stand before and after URLs.
             return [_FILE_NAMES.sub("", url) for url in urls if "://" in url]
         return urls
-
-    def iter_cells(self) -> Iterator[tuple[int, list[str]]]:
-        """Yields row number and cells of the rows of a file that was validated before, without blank rows."""
-        for row, cells, kind in self.iter_records():
-            if kind is RowKind.DATA:
-                yield row, cells
 
     def iter_records(self, raw_lines: list[str] | None = None) -> Iterator[Record]:
         """Yields every record of a file that was validated before, as `records.iter_records`."""

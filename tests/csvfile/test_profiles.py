@@ -392,18 +392,6 @@ def test_missing_columns_of_a_named_profile_are_told(layout: CsvLayout, column: 
     assert [(issue.code.value, issue.row, issue.column) for issue in caught.value.issues] == [("HEADER", 1, column)]
 
 
-def test_a_layout_is_the_same_after_it_was_stored() -> None:
-    layout = CsvLayout(
-        CsvProfile.CUSTOM,
-        NamedColumns(("a", "b"), None, "c"),
-        InvalidRowPolicy.SKIP_ROW,
-        RESULTS,
-        frozenset({3, 5}),
-    )
-    assert CsvLayout.from_json(layout.to_json()) == layout
-    assert CsvLayout.from_json(None) == CsvLayout(CsvProfile.GENERIC)
-
-
 cell = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\n\r\t ",;=+-@'), max_size=12)
 
 
