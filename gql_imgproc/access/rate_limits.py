@@ -47,15 +47,18 @@ class CallerRateLimiter:
     async def hit(self, caller: Caller, *actions: RateLimitedAction) -> None:
         """Counts the actions. Raises RateLimited at the first one that exceeds its limit."""
         for action in actions:
-            limit = self._limits[action]
-            if limit is None or caller.is_unlimited:
-                continue
             # Without Redis, reads are not limited; uploads are expensive, so this process counts its own.
             locally = action is RateLimitedAction.UPLOADS
-            await self._hit(limit, action, *_limit_key(caller), locally=locally)
-            if caller.key_id:
-                of_tenant = replace(limit, amount=limit.amount * self._keys_per_tenant)
-                await self._hit(of_tenant, action, *_tenant_key(caller.tenant_id), locally=locally)
+            for limit, key in self._limits_of(caller, action):
+                await self._hit(limit, action, *key, locally=locally)
+
+    def _limits_of(self, caller: Caller, action: RateLimitedAction) -> list[tuple[RateLimit, tuple[str, str]]]:
+        """Each limit that holds for the caller, and what it counts."""
+        limit = self._limits[action]
+        if limit is None or caller.is_unlimited:
+            return []
+        of_tenant = replace(limit, amount=limit.amount * self._keys_per_tenant)
+        return [(limit, _limit_key(caller)), *([(of_tenant, _tenant_key(caller.tenant_id))] if caller.key_id else [])]
 
     async def hit_source(self, tenant_id: UUID) -> None:
         """Counts the download of a source image; a signed URL has no caller. Raises RateLimited."""
@@ -69,10 +72,11 @@ class CallerRateLimiter:
 
     async def status(self, caller: Caller) -> RateLimitStatus | None:
         """How many more operations the caller may send; None when the caller has no limit."""
-        limit = self._limits[RateLimitedAction.OPERATIONS]
-        if limit is None or caller.is_unlimited:
-            return None
-        return await self._rates.status(limit, RateLimitedAction.OPERATIONS, *_limit_key(caller), locally=False)
+        action = RateLimitedAction.OPERATIONS
+        limits = self._limits_of(caller, action)
+        found = [await self._rates.status(limit, action, *key, locally=False) for limit, key in limits]
+        # The one that refuses first: other keys of the tenant may have used its own limit.
+        return min((status for status in found if status), key=lambda status: status.remaining, default=None)
 
 
 class FailedAuthLimiter:

@@ -86,6 +86,20 @@ async def test_keys_of_a_tenant_share_a_multiple_of_the_limit(settings: Settings
         assert statuses == [200, 200, 200, 200, 429, 429, 200]
 
 
+async def test_what_remains_counts_the_other_keys_of_the_tenant(settings: Settings) -> None:
+    settings = with_rates(settings, rate_operations="4/minute").model_copy(update={"rate_keys_per_tenant": 2})
+    async with open_api(settings) as api:
+        # Given a tenant with eight calls, of which two of its keys have used six,
+        one, two, three = (given_key(api.runtime.db)[0] for _ in range(3))
+        for key in (one, one, one, two, two, two):
+            await execute(api, bearer(key))
+
+        # when a third key asks, then one call is left besides this one, although this key has used only one of four.
+        response = await execute(api, bearer(three), RATE)
+        rate_limit = response.json()["data"]["rateLimit"]
+        assert (rate_limit["limit"], rate_limit["remaining"]) == (8, 1)
+
+
 async def test_source_images_are_limited_per_tenant(settings: Settings) -> None:
     async with open_api(with_rates(settings, rate_sources="2/minute")) as api:
         own, other = given_key(api.runtime.db)[0], given_key(api.runtime.db, given_tenant(api.runtime.db, "other"))[0]

@@ -14,7 +14,10 @@ from gql_imgproc.messaging.rate_limiter import RateLimitStatus
 from gql_imgproc.settings import Settings
 
 
-@strawberry.type(description="The caller's rate limit for operations; reading it counts as an operation.")
+@strawberry.type(
+    description="The caller's rate limit for operations, or that of all API keys of its tenant if "
+    "that has fewer left; reading it counts as an operation."
+)
 class RateLimit:
     limit: int = strawberry.field(description="Operations allowed per period.")
     remaining: int = strawberry.field(description="Operations left in the current period.")
