@@ -34,8 +34,8 @@ _RESTORED = (
     "If not, run `gql-imgproc confirm-store`."
 )
 _DISPUTED = (
-    "Stop one of the two services, or set its IMGPROC_STORAGE_URL to another place. "
-    "Then run `gql-imgproc confirm-store` with the other one."
+    "If two services use this store, stop one of them, or set its IMGPROC_STORAGE_URL to another place. "
+    "Then run `gql-imgproc confirm-store` with the one that remains."
 )
 
 
@@ -112,7 +112,7 @@ def find_mismatch(marker: Marker | None, own: Marker) -> str | None:
     if marker.database_id != own.database_id:
         return f"its marker names another database. {_RESTORED}"
     if marker.is_disputed or is_copy(marker, own):
-        return f"this database and a copy of it both use it. {_DISPUTED}"
+        return f"this database, or a copy of it, was restored. {_DISPUTED}"
     return (
         f"this database is older than the marker, so it was restored. {_RESTORED}" if marker.epoch > own.epoch else None
     )

@@ -158,7 +158,7 @@ async def test_copy_that_starts_at_once_stops_itself_and_the_original(
         # when both clean up, while the new objects are younger than the grace time,
         one, other = (live, copy) if first == "original" else (copy, live)
         assert await retention.delete_orphans(one) == 0
-        with pytest.raises(StoreNotConfirmed, match="this database and a copy of it both use it"):
+        with pytest.raises(StoreNotConfirmed, match="this database, or a copy of it, was restored"):
             await retention.delete_orphans(other)
 
         # then neither deletes them after it.
@@ -167,9 +167,9 @@ async def test_copy_that_starts_at_once_stops_itself_and_the_original(
             with pytest.raises(StoreNotConfirmed) as refused:
                 await retention.delete_orphans(runtime)
             assert str(refused.value) == (
-                "Nothing is deleted from the object store: this database and a copy of it both use it. "
-                "Stop one of the two services, or set its IMGPROC_STORAGE_URL to another place. "
-                "Then run `gql-imgproc confirm-store` with the other one."
+                "Nothing is deleted from the object store: this database, or a copy of it, was restored. "
+                "If two services use this store, stop one of them, or set its IMGPROC_STORAGE_URL to another place. "
+                "Then run `gql-imgproc confirm-store` with the one that remains."
             )
         assert await list_objects(live) == stored
 

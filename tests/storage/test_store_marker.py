@@ -54,7 +54,7 @@ async def find_reason(database: Database, store: ObjectStore) -> str:
 
 
 RESTORED = "this database is older than the marker, so it was restored"
-DISPUTED = "this database and a copy of it both use it"
+DISPUTED = "this database, or a copy of it, was restored"
 
 
 async def test_first_cleanup_adopts_a_store_without_a_marker(database: Database, store: ObjectStore) -> None:
