@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
@@ -38,7 +38,6 @@ from gql_imgproc.requests.limits import quota_limits
 from gql_imgproc.requests.preview import preview_upload
 from gql_imgproc.requests.repository import product_queries, queries
 from gql_imgproc.requests.repository.product_queries import ProductFilter
-from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.webhooks import repository as webhook_repository
 
@@ -213,44 +212,31 @@ async def _find_nodes(info: Info, ids: Sequence[str]) -> list[Node | None]:
     is_admin = Scope.ADMIN in info.context.caller.scopes
     keys = [key if (key := decode_global_id(id)) and (is_admin or key[0] not in _ADMIN_ONLY) else None for id in ids]
     rows = await info.context.read(_read_rows, keys) if any(keys) else [None] * len(ids)
-    return [_to_node(info, row) for row in rows]
+    return [_to_node(info, key[0], row) if key and row else None for key, row in zip(keys, rows, strict=True)]
 
 
 _ADMIN_ONLY = frozenset({IdPrefix.API_KEY, IdPrefix.AUDIT_EVENT, IdPrefix.WEBHOOK_ENDPOINT, IdPrefix.WEBHOOK_DELIVERY})
-_READ_ROW: dict[IdPrefix, Callable[[SqlConnection, UUID, UUID], object]] = {
-    IdPrefix.REQUEST: queries.get_request,
-    IdPrefix.PRODUCT: queries.get_product,
-    IdPrefix.IMAGE: queries.get_image,
-    IdPrefix.API_KEY: key_repository.get_key,
-    IdPrefix.AUDIT_EVENT: audit_log.get_event,
-    IdPrefix.WEBHOOK_ENDPOINT: webhook_repository.get_endpoint,
-    IdPrefix.WEBHOOK_DELIVERY: webhook_repository.get_delivery,
+#: How each kind of object is read, and shown.
+_NODES: dict[IdPrefix, tuple[Callable[[SqlConnection, UUID, UUID], object], Callable[..., Node]]] = {
+    IdPrefix.REQUEST: (queries.get_request, Request.from_snapshot),
+    IdPrefix.PRODUCT: (queries.get_product, Product.from_row),
+    IdPrefix.IMAGE: (queries.get_image, Image.from_row),
+    IdPrefix.API_KEY: (key_repository.get_key, ApiKey.from_row),
+    IdPrefix.AUDIT_EVENT: (audit_log.get_event, AuditEvent.from_row),
+    IdPrefix.WEBHOOK_ENDPOINT: (webhook_repository.get_endpoint, WebhookEndpoint.from_row),
+    IdPrefix.WEBHOOK_DELIVERY: (webhook_repository.get_delivery, WebhookEndpointDelivery.from_row),
 }
 
 
-def _read_rows(
-    connection: SqlConnection, tenant_id: UUID, keys: Sequence[tuple[IdPrefix, UUID] | None]
-) -> list[object]:
-    return [_READ_ROW[key[0]](connection, tenant_id, key[1]) if key else None for key in keys]
+def _read_rows(connection: SqlConnection, tenant_id: UUID, keys: Sequence[tuple[IdPrefix, UUID] | None]) -> list[Any]:
+    return [_NODES[key[0]][0](connection, tenant_id, key[1]) if key else None for key in keys]
 
 
-def _to_node(info: Info, row: object) -> Node | None:
-    match row:
-        case Snapshot():
-            return Request.from_snapshot(row)
-        case queries.Product():
-            return Product.from_row(row)
-        case (queries.Image() as image, str(input_url)):
-            return Image.from_row(image, input_url, info.context.image_url)
-        case key_repository.ApiKey():
-            return ApiKey.from_row(row)
-        case audit_log.AuditEvent():
-            return AuditEvent.from_row(row)
-        case webhook_repository.WebhookEndpoint():
-            return WebhookEndpoint.from_row(row)
-        case webhook_repository.EndpointDelivery():
-            return WebhookEndpointDelivery.from_row(row)
-    return None
+def _to_node(info: Info, kind: IdPrefix, row: Any) -> Node:
+    if kind is IdPrefix.IMAGE:
+        image, input_url = row
+        return Image.from_row(image, input_url, info.context.image_url)
+    return _NODES[kind][1](row)
 
 
 def _read_tenant(connection: SqlConnection, tenant_id: UUID, limits: quotas.Limits) -> tuple[str, quotas.QuotaUsage]:

@@ -9,6 +9,7 @@ import strawberry
 from gql_imgproc import errors
 from gql_imgproc.graphql.types.payloads import CsvInvalid, UploadTooLarge, UserError, outcome_of
 from gql_imgproc.graphql.types.scalars import URL, ByteCount
+from gql_imgproc.graphql.types.view import view
 from gql_imgproc.processing.estimate import Estimate
 
 
@@ -42,22 +43,17 @@ class CsvEstimate:
         saving = found.saving
         parts = (None, None, None) if saving is None else (saving.part, saving.low, saving.high)
         percent = [None if part is None else round(100 * part, 1) for part in parts]
-        return cls(
+        return view(
+            cls,
+            found,
             total_products=found.summary.products,
             total_images=found.summary.images,
-            sampled_images=found.sampled_images,
-            measured_images=found.measured_images,
             input_bytes=None if saving is None else ByteCount(round(saving.input_bytes)),
             saved_percent=percent[0],
             saved_percent_low=percent[1],
             saved_percent_high=percent[2],
             seconds=round(found.seconds, 1),
-            failures=[
-                ExpectedFailure(
-                    code=each.code, images=each.images, message=each.message, example_url=URL(each.example_url)
-                )
-                for each in found.failures
-            ],
+            failures=[view(ExpectedFailure, each) for each in found.failures],
         )
 
 

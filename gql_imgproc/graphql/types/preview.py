@@ -10,6 +10,7 @@ from gql_imgproc.csvfile import preview
 from gql_imgproc.csvfile.workbook import Table
 from gql_imgproc.enums import CsvProfile
 from gql_imgproc.graphql.types.payloads import CsvInvalid, UploadTooLarge, outcome_of
+from gql_imgproc.graphql.types.view import view
 
 
 @strawberry.type(description="How a file would be read.")
@@ -26,13 +27,7 @@ class CsvPreview:
 
     @classmethod
     def from_table(cls, found: preview.CsvPreview, table: Table) -> CsvPreview:
-        return cls(
-            profile=found.profile,
-            columns=found.columns,
-            rows=found.rows,
-            sheet=table.layout.sheet,
-            sheets=list(table.sheets),
-        )
+        return view(cls, found, sheet=table.layout.sheet, sheets=list(table.sheets))
 
 
 PreviewCsvResult = Annotated[CsvPreview | CsvInvalid | UploadTooLarge, outcome_of("previewCsv")]

@@ -44,12 +44,10 @@ class ServerLimits:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ServerLimits:
-        return cls(
-            max_upload_bytes=ByteCount(settings.max_upload_bytes),
-            max_products=settings.max_products,
-            max_images=settings.max_images,
+        return view(
+            cls,
+            settings,
             max_page_size=MAX_PAGE_SIZE,
-            max_query_cost=settings.max_query_cost,
             max_depth=query_limits.MAX_DEPTH,
             max_aliases=query_limits.MAX_ALIASES,
             max_directives=query_limits.MAX_DIRECTIVES,

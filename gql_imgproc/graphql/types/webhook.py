@@ -9,6 +9,7 @@ import strawberry
 
 from gql_imgproc.enums import WebhookStatus
 from gql_imgproc.graphql.types.scalars import URL
+from gql_imgproc.graphql.types.view import view
 from gql_imgproc.requests.repository.webhook_outbox import Delivery
 from gql_imgproc.security.webhook_url import redact_webhook_url
 
@@ -43,11 +44,11 @@ class WebhookDelivery:
     @classmethod
     def from_row(cls, url: str, delivery: Delivery | None) -> WebhookDelivery:
         """`delivery` is None until the request has a final status."""
-        return cls(
+        known = delivery or Delivery(WebhookStatus.PENDING, attempts=0, last_http_status=None, due_at=None, log=())
+        return view(
+            cls,
+            known,
             url=URL(redact_webhook_url(url)),
-            status=delivery.status if delivery else WebhookStatus.PENDING,
-            attempts=delivery.attempts if delivery else 0,
-            last_http_status=delivery.last_http_status if delivery else None,
-            next_attempt_at=delivery.due_at if delivery else None,
-            log=to_attempts(delivery) if delivery else [],
+            next_attempt_at=known.due_at,
+            log=to_attempts(known),
         )
