@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -31,47 +30,49 @@ MAX_PAGE_SIZE = 100
 DEFAULT_PAGE_SIZE = 20
 #: Longest cursor that is parsed, in characters; those of this service have under 100.
 _MAX_CURSOR_CHARS = 200
-#: The latest time that both databases can store, in seconds since 1970: the year 9999.
-_MAX_TIMESTAMP_S = 253_402_300_799
-_MAX_POSITION = 2**31 - 1
 
 
 class CursorKind(StrEnum):
     """The list that issued a cursor. Each list accepts only its own cursors."""
 
-    #: Keys are (seconds, identifier).
     REQUESTS = "r"
-    #: Keys are (identifier,).
     PRODUCTS = "p"
-    #: Keys are (position,).
     PRODUCTS_OF_REQUEST = "o"
-    #: Keys are (position of the product, position of the image).
     IMAGES_OF_REQUEST = "i"
-    #: Keys as above.
     CHANGED_PRODUCTS = "cp"
     CHANGED_IMAGES = "ci"
-    #: Keys are (similarity, identifier).
     IMAGES_BY_SIMILARITY = "s"
-    #: Keys are (identifier,).
     API_KEYS = "k"
-    #: Keys are (identifier,).
     AUDIT = "a"
-    #: Keys are (identifier,).
     WEBHOOK_ENDPOINTS = "w"
-    #: Keys are (identifier,).
     WEBHOOK_DELIVERIES = "d"
 
 
-#: The lists whose keys are one identifier.
-_ID_KINDS = frozenset(
-    {
-        CursorKind.PRODUCTS,
-        CursorKind.API_KEYS,
-        CursorKind.AUDIT,
-        CursorKind.WEBHOOK_ENDPOINTS,
-        CursorKind.WEBHOOK_DELIVERIES,
-    }
-)
+def _id(part: str) -> UUID:
+    return UUID(hex=part)
+
+
+def _within(kind: type[int] | type[float], low: float, high: float) -> Callable[[Any], Any]:
+    def check(part: Any) -> Any:
+        if isinstance(part, kind) and low <= part < high:
+            return part
+        raise ValueError
+
+    return check
+
+
+_position = _within(int, 0, 2**31 - 1)
+#: How the parts of a key are parsed; an identifier in the other lists.
+_PARTS: dict[CursorKind, tuple[Callable[[Any], Any], ...]] = {
+    # The latest time that both databases can store, in seconds since 1970, is in the year 9999.
+    CursorKind.REQUESTS: (_within(float, 0, 253_402_300_799), _id),
+    CursorKind.PRODUCTS_OF_REQUEST: (_position,),
+    CursorKind.CHANGED_PRODUCTS: (_position,),
+    # The position of the product, and of the image in it.
+    CursorKind.IMAGES_OF_REQUEST: (_position, _position),
+    CursorKind.CHANGED_IMAGES: (_position, _position),
+    CursorKind.IMAGES_BY_SIMILARITY: (_within(float, 0, 101), _id),
+}
 
 
 def cursor(kind: CursorKind, key: CursorKey) -> str:
@@ -111,30 +112,9 @@ def _parse_cursor(kind: CursorKind, name: str, text: str) -> CursorKey:
         issued_by, *parts = json.loads(urlsafe_b64decode(text.encode("ascii")))
         if issued_by != kind.value:
             raise ValueError
-        return _parse_key(kind, parts)
+        return tuple(parse(part) for parse, part in zip(_PARTS.get(kind, (_id,)), parts, strict=True))
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise bad_input(f"The cursor in `{name}` is invalid. Pass back a cursor from the same list.") from None
-
-
-def _parse_key(kind: CursorKind, parts: list[Any]) -> CursorKey:
-    match kind, parts:
-        case CursorKind.REQUESTS, [float(seconds), str(digits)] if (
-            math.isfinite(seconds) and 0 <= seconds < _MAX_TIMESTAMP_S
-        ):
-            return seconds, UUID(hex=digits)
-        case kind, [str(digits)] if kind in _ID_KINDS:
-            return (UUID(hex=digits),)
-        case CursorKind.PRODUCTS_OF_REQUEST | CursorKind.CHANGED_PRODUCTS, [int(position)] if (
-            0 <= position < _MAX_POSITION
-        ):
-            return (position,)
-        case CursorKind.IMAGES_OF_REQUEST | CursorKind.CHANGED_IMAGES, [int(product), int(position)] if (
-            0 <= product < _MAX_POSITION and 0 <= position < _MAX_POSITION
-        ):
-            return product, position
-        case CursorKind.IMAGES_BY_SIMILARITY, [float(similarity), str(digits)] if math.isfinite(similarity):
-            return similarity, UUID(hex=digits)
-    raise ValueError
 
 
 @strawberry.type(description="Position of a page in its connection.")
