@@ -86,7 +86,8 @@ class _Encoding:
 
     def encode(self, quality: int) -> Attempt:
         source, target, floor = self.source, self.target, self.options.min_similarity
-        options, mark = replace(self.options, quality=quality), None
+        options = self.options if quality == self.options.quality else replace(self.options, quality=quality)
+        mark = None
         # A second pass recognizes the quality of the options itself, but no other.
         if floor is not None and target.quality_matters and quality != self.options.quality:
             mark = partial(floor_mark.write, format_name=target.name, floor=floor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
+from io import BytesIO
 from typing import IO, Any
 
 from PIL import Image
@@ -12,6 +13,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from gql_imgproc.imaging.metadata import Extras
 from gql_imgproc.imaging.options import Effort
+
+#: Up to so many pixels, encoding a JPEG takes less than a millisecond.
+_SMALL_PIXELS = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +39,10 @@ def save(image: Image.Image, name: str, **settings: Any) -> bytes:
     """The bytes of the image in the format that Pillow calls `name`.
 
     The image is loaded first, or Pillow copies the bitmap. The output is a file descriptor, because only then Pillow's
-    encoders release the GIL.
+    encoders release the GIL. For a small image, that costs more than it gains.
     """
     image.load()
-    with _scratch_file() as file:
+    with BytesIO() if image.width * image.height <= _SMALL_PIXELS else _scratch_file() as file:
         image.save(file, name, **settings)
         file.seek(0)
         return file.read()
