@@ -119,7 +119,8 @@ def _compare(one: Image.Image, other: Image.Image, boxes: Sequence[_Box]) -> flo
 
 def _halve(image: Image.Image, box: _Box) -> Image.Image:
     """The part of the image at half the size, which is enlarged to complete windows."""
-    is_plain = image.mode in ("RGB", "RGBA", "L") and "transparency" not in image.info
+    # With alpha, Pillow would convert the whole image for each part.
+    is_plain = image.mode in ("RGB", "L") and "transparency" not in image.info
     half = image.reduce(2, box) if is_plain else _cut(image, box).reduce(2)
     size = math.ceil(half.width / _WINDOW) * _WINDOW, math.ceil(half.height / _WINDOW) * _WINDOW
     return half if half.size == size else half.resize(size, Image.Resampling.NEAREST)

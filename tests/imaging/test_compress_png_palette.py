@@ -41,6 +41,28 @@ def test_quality_100_is_lossless() -> None:
         assert is_displayed_equal(data, compress_data(data, quality=100).data)
 
 
+def test_noise_is_quantized_with_less_effort(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a photograph, and one with much noise, for which a palette takes longest and fails,
+    clean = photo(240, 200).filter(ImageFilter.GaussianBlur(2))
+    noise = Image.merge("RGB", [Image.effect_noise(clean.size, 60) for _ in range(3)])
+    efforts: list[tuple[tuple[int, int], int]] = []
+    quantize = png_palette._quantize
+
+    def record(image: Image.Image, vips_effort: int, target_quality: int) -> bytes:
+        efforts.append((image.size, vips_effort))
+        return quantize(image, vips_effort, target_quality)
+
+    monkeypatch.setattr(png_palette, "_quantize", record)
+    for image, vips_effort in ((clean, 6), (Image.blend(clean, noise, 0.5), 3)):
+        efforts.clear()
+
+        # when a palette is made, then a sample tells them apart.
+        palette = png_palette.reduce(image, 50)
+
+        assert efforts == [((60, 50), 3), ((240, 200), vips_effort)]
+        assert (palette is not None) == (vips_effort == 6)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_threshold_detects_local_differences_that_psnr_misses(mode: str) -> None:
     one = photo(512, 512).convert(mode)
@@ -163,7 +185,8 @@ def test_large_image_is_quantized_with_less_effort_or_not_at_all(monkeypatch: py
 
     results = [png_palette.reduce(soft_photo(*size), 50) for size in [(100, 100), (200, 150), (200, 151)]]
 
-    assert efforts == [6, 3]
+    # Before effort 6, a sample is quantized.
+    assert efforts == [3, 6, 3]
     assert [result is None for result in results] == [False, False, True]
 
 
