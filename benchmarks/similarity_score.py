@@ -84,7 +84,8 @@ def _compare_floor(images: list[bytes], form: OutputFormat, floor: int) -> None:
         return sum(map(len, results)), [ssimulacra2(*pair) for pair in zip(images, results, strict=True)]
 
     size, scores = try_options(Options(quality=1, format=form, min_similarity=floor))
-    print(f"{form}: floor {floor}: {size:,} bytes, lowest {min(scores):.1f}, mean {mean(scores):.1f}", flush=True)
+    below = sum(score < floor for score in scores)
+    print(f"{form}: floor {floor}: {size:,} bytes, mean {mean(scores):.1f}, lowest {min(scores):.1f}, {below} below")
     for quality in range(20, 100, 8):
         fixed, fixed_scores = try_options(Options(quality=quality, format=form))
         if min(fixed_scores) >= min(scores):

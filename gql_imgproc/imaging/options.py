@@ -12,7 +12,7 @@ from typing import Any, Self
 from uuid import UUID
 
 #: Increment it when the same bytes and options give another result: unchanged images are then compressed again.
-COMPRESSOR_VERSION = 1
+COMPRESSOR_VERSION = 2
 
 
 class OutputFormat(StrEnum):

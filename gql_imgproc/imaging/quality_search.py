@@ -16,6 +16,11 @@ _START = 50
 #: next step is more often the last one.
 _SLOPE, _MARGIN = 0.5, 0.5
 _BEST = 100
+#: Above this quality the bytes grow most, so it is tried before the best one.
+_HIGH = 92
+#: While no quality reaches the floor, the next one is this many times as far up as a line says, and at least this many
+#: steps. Then two qualities enclose the floor, and the last attempt need not be the best quality.
+_OVERSHOOT, _LEAST_STEP = 2, 8
 #: Growth of a file per step of quality, as a logarithm. The search aims this much below the limit, more so after two
 #: files that were too large, and ends if one is near it.
 _GROWTH, _RESERVE, _NEAR = 0.025, 0.03, 0.06
@@ -95,10 +100,16 @@ def _guess_size(sizes: dict[int, float], below: int, above: int, limit: float) -
 
 def _guess(scores: dict[int, float], below: int, above: int, floor: float) -> int:
     """A quality between both, by a line through the nearest scores."""
-    if below in scores and above in scores:
-        slope = (scores[above] - scores[below]) / (above - below)
-        nearest = below
+    lowest, highest = below + 1, above - 1
+    if above not in scores:
+        gap = (floor + _MARGIN - scores[below]) / _SLOPE
+        guess, highest = below + max(_LEAST_STEP, math.ceil(_OVERSHOOT * gap)), _HIGH if below < _HIGH else highest
+    elif below not in scores:
+        guess = above + math.ceil((floor + _MARGIN - scores[above]) / _SLOPE)
     else:
-        slope, nearest = _SLOPE, below if below in scores else above
-    guess = nearest + math.ceil((floor + _MARGIN - scores[nearest]) / max(slope, 0.1))
-    return min(max(guess, below + 1), above - 1)
+        slope = (scores[above] - scores[below]) / (above - below)
+        guess = below + math.ceil((floor + _MARGIN - scores[below]) / max(slope, 0.1))
+        if sum(score < floor for score in scores.values()) > 1:
+            # A line was too low before, and so would be the next one.
+            lowest = below + (above - below) * 2 // 3
+    return min(max(guess, lowest), highest)

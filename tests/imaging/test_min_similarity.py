@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from PIL import ImageFilter
+from PIL import Image, ImageFilter
 
+from benchmarks.similarity import dssim
 from gql_imgproc.imaging import compress as compressing
 from gql_imgproc.imaging import floor_mark
 from gql_imgproc.imaging.compress import ImageLimits, compress
 from gql_imgproc.imaging.options import DEFAULT, OptionInvalid, Options, OutputFormat
 from gql_imgproc.imaging.quality_search import MAX_ATTEMPTS, Attempt, find_lowest_quality
+from gql_imgproc.standalone.sample_images import render_photo
 from tests.imaging.corpus.compression import COMPRESSED, KEPT, compress_data
-from tests.imaging.corpus.images import encode, photo, with_alpha
+from tests.imaging.corpus.displayed import decode
+from tests.imaging.corpus.images import drawing, encode, photo, with_alpha
 from tests.imaging.corpus.png import encode_png
 from tests.imaging.test_compress_twice import encode_source
 
@@ -121,6 +125,53 @@ def test_search_finds_a_quality_that_reaches_the_floor(lowest: int, steepness: f
         assert found.data is not None
         assert found.similarity >= floor
         assert found.data[0] >= lowest
+
+
+@pytest.mark.parametrize(
+    ("scores", "lowest", "expected"),
+    [
+        # Measured for photographs: each search ended at 100, because its lines were too low three times.
+        ({1: 20, 50: 71.6, 62: 74.8, 100: 95.7}, 63, 64),
+        ({1: 20, 50: 73.0, 58: 74.9, 100: 91.6}, 59, 59),
+        ({1: 10, 50: 68.4, 65: 71.9, 73: 74.5, 100: 90}, 74, 76),
+    ],
+)
+def test_search_ends_near_the_lowest_quality(scores: dict[int, float], lowest: int, expected: int) -> None:
+    # Given the scores of these qualities and of those between them, and a floor of 75,
+    def score(quality: int) -> float:
+        (low, one), (high, other) = next(pair for pair in pairwise(scores.items()) if quality <= pair[1][0])
+        return one + (other - one) * (quality - low) / (high - low)
+
+    assert score(lowest - 1) < 75 <= score(lowest)
+
+    # when the quality is searched, then the file is hardly better than necessary.
+    found = find_lowest_quality(lambda quality: Attempt(b"", score(quality), quality=quality), 1, 75)
+
+    assert found.quality == expected
+
+
+@pytest.mark.parametrize("form", [OutputFormat.JPEG, OutputFormat.WEBP, OutputFormat.AVIF])
+def test_floor_holds_by_another_metric_in_fewer_bytes_than_a_fixed_quality(form: OutputFormat) -> None:
+    # Given images that need different qualities, of which one has much noise,
+    noise = Image.frombytes("L", (320, 240), random.Random(0).randbytes(320 * 240)).convert("RGB")
+    images = [photo(320, 240).filter(ImageFilter.GaussianBlur(radius)) for radius in (1, 3)]
+    images += [drawing(320, 240, "#fff").convert("RGB"), Image.blend(images[0], noise, 0.1)]
+    chance = random.Random(1)
+    images += [render_photo(chance, 320, 240, product) for product in ("clock", "boots", "lamp")]
+
+    def compress_all(**options: Any) -> tuple[int, float]:
+        """The bytes of all results, and the structural dissimilarity of the worst one."""
+        results = [compress_data(encode_png(image), format=form, **options) for image in images]
+        worst = max(dssim(image, decode(result.data)) for image, result in zip(images, results, strict=True))
+        return sum(len(result.data) for result in results), worst
+
+    # when they are compressed to a floor of 75,
+    size, worst = compress_all(quality=1, min_similarity=75)
+
+    # then none differs much, and the lowest fixed quality at which no image is worse takes more bytes.
+    assert worst < 0.04
+    fixed = next(fixed for fixed, other in (compress_all(quality=n) for n in range(30, 101, 5)) if other <= worst)
+    assert size < fixed
 
 
 def test_options_are_checked_and_stored() -> None:
