@@ -159,50 +159,33 @@ async def run_until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, 
 
     The next signal sets the event that `work` receives: it should stop at once.
     """
-    stop_requested, at_once = _stop_signals()
+    at_once, loop = asyncio.Event(), asyncio.get_running_loop()
     working = asyncio.create_task(work(at_once))
-    stop_request = asyncio.create_task(stop_requested.wait())
-    await asyncio.wait([working, stop_request], return_when=asyncio.FIRST_COMPLETED)
-    stop_request.cancel()
-    if not working.done():
-        working.cancel()
+    stopped_at: float | None = None
+
+    def on_signal() -> None:
+        nonlocal stopped_at
+        if stopped_at is None:
+            stopped_at = loop.time()
+            working.cancel()
+        elif loop.time() - stopped_at >= REPEAT_S:
+            at_once.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
     try:
         return await working
     except asyncio.CancelledError:
         return None
 
 
-def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Returns an event for the first SIGTERM or Ctrl-C, a stop in order, and one for the next, an immediate stop."""
-    first, second = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    first_at = 0.0
-
-    def on_signal() -> None:
-        nonlocal first_at
-        if not first.is_set():
-            first_at = loop.time()
-            first.set()
-        elif loop.time() - first_at >= REPEAT_S:
-            second.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    return first, second
-
-
 async def wait_until_failed(children: Iterable[ChildProcess]) -> None:
     """Waits until an essential child has failed to start; then raises ConfigurationError."""
-
-    async def watch(child: ChildProcess) -> None:
-        await child.failed.wait()
-        raise ConfigurationError(
-            f"{child.program.name} exited {MAX_FAILED_STARTS} times before it was ready. See the error above"
-        )
-
-    watches = [asyncio.create_task(watch(child)) for child in children]
+    watches = {asyncio.create_task(child.failed.wait()): child for child in children}
     try:
-        await asyncio.gather(*watches)
+        done, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in watches:
             task.cancel()
+    name = watches[done.pop()].program.name
+    raise ConfigurationError(f"{name} exited {MAX_FAILED_STARTS} times before it was ready. See the error above")
