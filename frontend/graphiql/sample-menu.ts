@@ -8,7 +8,7 @@ export function SampleMenu() {
   const { tabs, changeTab, addTab, updateActiveTabValues, queryEditor, variableEditor } = GraphiQL.React.useEditorContext();
   const opening = React.useRef<[string, Sample] | null>(null);
 
-  // GraphiQL has no function to add a tab with content, so the new tab gets it as soon as it is there.
+  // GraphiQL has no function to add a tab with content, so the new tab gets it as soon as it and the editor are there.
   React.useEffect(() => {
     if (!opening.current || !queryEditor) return;
     const [operationName, { query, variables = "" }] = opening.current;
@@ -18,13 +18,15 @@ export function SampleMenu() {
     queryEditor.operationName = operationName;
     variableEditor?.setValue(variables);
     updateActiveTabValues({ query, variables });
-  }, [tabs.length]);
+  }, [tabs.length, queryEditor]);
 
   const open = (title: string) => {
     const index = tabs.findIndex((tab) => tab.title === title);
     if (index >= 0) return changeTab(index);
     opening.current = [title, menu().get(title)!];
-    addTab();
+    // In a task of its own. React would handle the choice before earlier changes that it has not rendered yet, and then
+    // run `addTab` once more, after the tab has got its content: GraphiQL would replace that with its default.
+    setTimeout(addTab);
   };
 
   return h(
