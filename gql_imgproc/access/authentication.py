@@ -13,7 +13,7 @@ from gql_imgproc.access import key_repository
 from gql_imgproc.access.rate_limits import FailedAuthLimiter
 from gql_imgproc.errors import ApiKeyRejected, ApiKeyRequired, DatabaseUnavailable
 from gql_imgproc.runtime import Runtime
-from gql_imgproc.security.api_key import ParsedApiKey, parse_api_key
+from gql_imgproc.security.api_key import ApiKeyState, ParsedApiKey, parse_api_key
 from gql_imgproc.security.scopes import Caller, anonymous_caller
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Authenticator:
         key = found.key
         if key.revoked_at is not None:
             raise _rejection(parsed, ip_address, "It was revoked. Ask for another one.")
-        if found.is_expired:
+        if key.state is ApiKeyState.EXPIRED:
             raise _rejection(parsed, ip_address, "It has expired. Ask for another one.")
         if not found.is_use_recorded:
             await self._runtime.db.write(key_repository.record_use, key.id)

@@ -44,10 +44,6 @@ class FoundKey:
     key: ApiKey
     is_use_recorded: bool
 
-    @property
-    def is_expired(self) -> bool:
-        return self.key.state is ApiKeyState.EXPIRED
-
 
 _state = case(
     (api_keys.c.revoked_at.is_not(None), ApiKeyState.REVOKED),

@@ -135,12 +135,8 @@ async def stop(children: Iterable[ChildProcess], timeout_s: float, *, at_once: a
     children = list(children)
     for child in children:
         child.stop()
-
-    async def wait_for_all() -> None:
-        await asyncio.gather(*(child.wait() for child in children))
-
-    exits = asyncio.create_task(wait_for_all())
-    interrupt = asyncio.create_task(at_once.wait())
+    exits: asyncio.Future[Any] = asyncio.gather(*(child.wait() for child in children))
+    interrupt: asyncio.Future[Any] = asyncio.create_task(at_once.wait())
     await asyncio.wait([exits, interrupt], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     interrupt.cancel()
     if not exits.done():

@@ -71,7 +71,8 @@ def create_receiver_app(keys: tuple[Webhook, ...], console: Console) -> Starlett
         except (ValueError, RecursionError):
             return _reject(console, 400, "The event is not JSON.")
         message_id = request.headers.get("webhook-id", "no webhook-id")
-        _print(console, f"{_event_type(event)}  {message_id}  {'verified' if keys else 'not verified'}")
+        kind = event.get("type") if isinstance(event, dict) else None
+        _print(console, f"{kind or 'event without type'}  {message_id}  {'verified' if keys else 'not verified'}")
         console.print(_to_printable(json.dumps(event, indent=2, ensure_ascii=False)), soft_wrap=True)
         return Response(status_code=204)
 
@@ -95,10 +96,6 @@ def _reject(console: Console, status: int, reason: str) -> Response:
 
 def _print(console: Console, line: str) -> None:
     console.print(_to_printable(f"{datetime.now().astimezone():%H:%M:%S}  {line}"), soft_wrap=True)
-
-
-def _event_type(event: object) -> str:
-    return str(event.get("type", "event without type")) if isinstance(event, dict) else "event without type"
 
 
 def _to_printable(text: str) -> Text:
