@@ -26,7 +26,7 @@ from gql_imgproc.imaging.options import Options
 #: is encoded on its own takes time, and gets better with its height.
 _STRIP, _ENCODED_STRIP = (512, 16), (256, 32)
 #: An estimate compares one strip for so many pixels of the image, within these limits.
-_PIXELS_PER_STRIP, _MIN_STRIPS, _MAX_STRIPS = 400_000, 2, 16
+_PIXELS_PER_STRIP, _MIN_STRIPS, _MAX_STRIPS = 300_000, 2, 16
 #: Strips that are compared if the result is decoded.
 _MANY_STRIPS = 32
 #: Each strip begins this part of the free width further to the right than the one above it, modulo the free width.
