@@ -66,6 +66,8 @@ def _route_index(request: Request) -> Response:
     paths = {
         "graphql": "/graphql",
         "download": "/api/download/{request_id}",
+        "report": "/api/report/{request_id}",
+        "archive": "/api/archive/{request_id}",
         "image": "/api/image/{key}",
         "source": "/api/source/{image_id}",
         "health": "/healthz",

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from gql_imgproc import __version__
 from gql_imgproc.access.authentication import AnonymousAccess
@@ -81,8 +82,12 @@ async def test_missing_build_is_reported(api: Api, tmp_path: Path, monkeypatch: 
 async def test_json_client_gets_the_routes(api: Api) -> None:
     body = (await api.http.get("/", headers={"Accept": "application/json"})).json()
 
+    # The index has every route but the page itself, and the files below `/static`.
+    paths = {route.path.replace(":path", "") for route in api.app.routes if isinstance(route, Route)} - {"/"}
     assert (body["name"], body["version"]) == ("gql_imgproc", __version__)
-    assert body["urls"]["graphql"] == "https://images.example/graphql"
+    assert set(body["urls"].values()) == {f"https://images.example{path}" for path in paths}
+    assert body["urls"]["report"] == "https://images.example/api/report/{request_id}"
+    assert body["urls"]["archive"] == "https://images.example/api/archive/{request_id}"
 
 
 async def test_every_response_has_the_security_headers(built: Path, api: Api) -> None:
