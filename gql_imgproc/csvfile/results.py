@@ -14,8 +14,8 @@ _NAMES = {normalize_name(name): name for name in (OUTPUT_URLS, IMAGE_ERRORS)}
 
 
 @dataclass(frozen=True, slots=True)
-class ImageResult:
-    """What became of an image."""
+class ReportedResult:
+    """What the output file and the report say about an image."""
 
     #: None if it failed.
     output_url: str | None
@@ -29,7 +29,7 @@ class ImageResult:
     #: Name of the output, if the request names its outputs.
     output: str | None = None
     #: The outputs after the first one.
-    further: Sequence[ImageResult] = ()
+    further: Sequence[ReportedResult] = ()
 
 
 def name_output_column(output: str) -> str:
@@ -63,7 +63,7 @@ class ResultColumns:
                 else:
                     self._indices[column] = index
 
-    def cells(self, results: Sequence[ImageResult]) -> list[str]:
+    def cells(self, results: Sequence[ReportedResult]) -> list[str]:
         """The cells of a row in these columns."""
         further = ([result.further[n] if result.further else None for result in results] for n in self._further)
         # With image numbers that start at 1.
@@ -82,5 +82,5 @@ class ResultColumns:
         return cells
 
 
-def _join_urls(results: Iterable[ImageResult | None]) -> str:
+def _join_urls(results: Iterable[ReportedResult | None]) -> str:
     return ",".join([(result and result.output_url) or "" for result in results])

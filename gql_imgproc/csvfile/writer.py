@@ -15,7 +15,7 @@ from gql_imgproc.csvfile.layout import RECOGNIZED, CsvLayout
 from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.products import CurrentProduct
 from gql_imgproc.csvfile.reader import ROWS_PER_YIELD, CsvReader, Record, RowKind, YieldControl, no_yield, open_csv
-from gql_imgproc.csvfile.results import ImageResult, ResultColumns
+from gql_imgproc.csvfile.results import ReportedResult, ResultColumns
 from gql_imgproc.csvfile.rows import UrlCheck
 from gql_imgproc.csvfile.sheet_writer import SheetWriter
 from gql_imgproc.csvfile.typed_cells import quote_text, split_row
@@ -43,7 +43,7 @@ class ByteWriter(Protocol):
 
 
 class _RowWriter(Protocol):
-    def write(self, record: Record, raw: str, urls: list[str], results: list[ImageResult]) -> None: ...
+    def write(self, record: Record, raw: str, urls: list[str], results: list[ReportedResult]) -> None: ...
 
     def finish(self) -> None:
         """Writes what follows the rows."""
@@ -55,7 +55,7 @@ def write_output(
     out: ByteWriter,
     report: ByteWriter,
     limits: CsvLimits,
-    results: Iterable[ImageResult],
+    results: Iterable[ReportedResult],
     yield_control: YieldControl = no_yield,
     layout: CsvLayout = RECOGNIZED,
     check_url: UrlCheck | None = None,
@@ -88,8 +88,8 @@ def write_output(
 
 
 def _iter_rows(
-    reader: CsvReader, results: Iterator[ImageResult]
-) -> Iterator[tuple[Record, str, list[str], list[ImageResult]]]:
+    reader: CsvReader, results: Iterator[ReportedResult]
+) -> Iterator[tuple[Record, str, list[str], list[ReportedResult]]]:
     """Yields each record, its text, its URLs and their results. Raises ValueError if their numbers differ."""
     raw_lines: list[str] = []
     for record in reader.iter_records(raw_lines):
@@ -142,7 +142,7 @@ class _GenericOutput(_RowWriter):
         # RFC 4180 line ends, whatever the input has. The writer quotes cells that contain its line end.
         self._writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n")
 
-    def write(self, record: Record, raw: str, urls: list[str], results: list[ImageResult]) -> None:
+    def write(self, record: Record, raw: str, urls: list[str], results: list[ReportedResult]) -> None:
         _, cells, kind = record
         if kind is RowKind.SKIPPED and len(cells) != self._width:
             self._writer.writerow(map(escape_formula, cells))
@@ -176,7 +176,7 @@ class _RoundTrip(_RowWriter):
     def finish(self) -> None:
         self._text.out.write(self._end_marks)
 
-    def write(self, record: Record, raw: str, urls: list[str], results: list[ImageResult]) -> None:
+    def write(self, record: Record, raw: str, urls: list[str], results: list[ReportedResult]) -> None:
         self._text.write(self._urls.replace(raw, urls, results))
 
 
@@ -190,7 +190,7 @@ class _UrlReplacement:
         #: A cell as it is written, and what follows it.
         self._cell = re.compile(f'({spaces}"(?:[^"]|"")*"|[^{delimiter}\\r\\n]*)(?:{delimiter}|[\\r\\n]|\\Z)')
 
-    def replace(self, raw: str, urls: list[str], results: list[ImageResult]) -> str:
+    def replace(self, raw: str, urls: list[str], results: list[ReportedResult]) -> str:
         changed = [(url, result.output_url) for url, result in zip(urls, results, strict=True)]
         if not any(new for _, new in changed):
             return raw
@@ -225,7 +225,7 @@ class _WorkbookOutput(_RowWriter):
     def finish(self) -> None:
         self._sheet.close()
 
-    def write(self, record: Record, raw: str, urls: list[str], results: list[ImageResult]) -> None:
+    def write(self, record: Record, raw: str, urls: list[str], results: list[ReportedResult]) -> None:
         kind, columns = record[2], self._columns
         if columns is None:
             self._sheet.write_row(split_row(self._urls.replace(raw, urls, results)))
@@ -251,11 +251,11 @@ class _Report(_RowWriter):
         out.write(codecs.BOM_UTF8)
         self._writer.writerow((*REPORT_COLUMNS, OUTPUT_NAME) if has_names else REPORT_COLUMNS)
 
-    def write(self, record: Record, raw: str, urls: list[str], results: list[ImageResult]) -> None:
+    def write(self, record: Record, raw: str, urls: list[str], results: list[ReportedResult]) -> None:
         row, cells, kind = record
         if kind is RowKind.SKIPPED:
             for issue in self._reader.issues_of_skipped(self._check, row, cells):
-                result = ImageResult(None, SKIPPED, issue.code, issue.message)
+                result = ReportedResult(None, SKIPPED, issue.code, issue.message)
                 self._write_row(row, "", "", result)
         elif kind is RowKind.DATA:
             self._product.read(row, cells)
@@ -266,7 +266,7 @@ class _Report(_RowWriter):
                 for output in (result, *result.further):
                     self._write_row(row, self._product.name, url, output)
 
-    def _write_row(self, row: int, product: str, url: str, result: ImageResult) -> None:
+    def _write_row(self, row: int, product: str, url: str, result: ReportedResult) -> None:
         cells = [
             row,
             product,

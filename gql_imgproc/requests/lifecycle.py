@@ -16,7 +16,7 @@ from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_FINISHED
 from gql_imgproc.requests.ingest import CHUNK_PAUSE_SECONDS, ingest
 from gql_imgproc.requests.lease import lease_request
 from gql_imgproc.requests.notify import best_effort, permit_work, publish, publish_list
-from gql_imgproc.requests.output_csv import StoredOutput, store_output
+from gql_imgproc.requests.output_csv import StoredFiles, store_output
 from gql_imgproc.requests.repository import endpoint_outbox, transitions
 from gql_imgproc.requests.repository.cancel import cancel_chunk
 from gql_imgproc.requests.repository.delete import delete_chunk
@@ -136,7 +136,7 @@ async def _delete_objects(runtime: Runtime, request_id: UUID) -> None:
 
 async def _finish(runtime: Runtime, lease: RequestLease, request: Snapshot, *, may_wait: bool) -> Snapshot | None:
     """Stores the output CSV, then sets the final status: a request with a final status can be downloaded."""
-    output: StoredOutput | None = None
+    output: StoredFiles | None = None
     if request.termination_reason is not TerminationReason.CSV_UNREADABLE:
         if runtime.outputs.locked() and not may_wait:
             raise _OutputsBusy

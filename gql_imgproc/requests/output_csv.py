@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from gql_imgproc.csvfile.encoding import charset_of
 from gql_imgproc.csvfile.layout import CsvLayout
-from gql_imgproc.csvfile.results import ImageResult
+from gql_imgproc.csvfile.results import ReportedResult
 from gql_imgproc.csvfile.writer import write_output
 from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import InvalidCsv, ObjectMissing, TooManyOutputs
@@ -44,17 +44,20 @@ PAUSE_SECONDS = 0.0001
 
 STOPPED_MESSAGE = "Not done: the request was stopped."
 #: The result of an image whose row is not inserted yet.
-_NOT_INSERTED = ImageResult(None, ImageStatus.PENDING.value)
+_NOT_INSERTED = ReportedResult(None, ImageStatus.PENDING.value)
 
 
 @dataclass(frozen=True, slots=True)
-class StoredOutput:
+class StoredFiles:
+    """The files of a finished request."""
+
+    #: Of the output; for a workbook, of the workbook.
     name: str
     #: With the report and, for a workbook, the CSV.
     size_bytes: int
 
 
-async def store_output(runtime: Runtime, lease: RequestLease, request: Snapshot) -> StoredOutput | None:
+async def store_output(runtime: Runtime, lease: RequestLease, request: Snapshot) -> StoredFiles | None:
     """Stores the output and its report; returns None when the stored CSV cannot be read.
 
     The output of a workbook is a workbook, and a CSV.
@@ -77,7 +80,7 @@ async def store_output(runtime: Runtime, lease: RequestLease, request: Snapshot)
         # A ValueError means that the CSV has another number of images than when it was accepted.
         log.exception("stored CSV cannot be read", extra={"request": request.id})
         return None
-    return StoredOutput(names[-1], size_bytes)
+    return StoredFiles(names[-1], size_bytes)
 
 
 async def write_partial_output(runtime: Runtime, request: Snapshot, file: BinaryIO, *, as_csv: bool) -> str:
@@ -137,7 +140,7 @@ def _write(
         return write(results=_read_results(runtime, request, options), encoding="utf-8")
 
 
-def _read_results(runtime: Runtime, request: Snapshot, options: Options) -> Iterator[ImageResult]:
+def _read_results(runtime: Runtime, request: Snapshot, options: Options) -> Iterator[ReportedResult]:
     """The results of all images in the order of the CSV."""
     images, end, names = 0, request.ingested_products, options.output_names
     for start in range(0, end, RESULTS_PAGE_PRODUCTS):
@@ -148,7 +151,7 @@ def _read_results(runtime: Runtime, request: Snapshot, options: Options) -> Iter
             is_cancelled = image.status is ImageStatus.CANCELLED
             has_object = image.object_name is not None
             to_url = partial(_output_url, runtime, image, [image, *image.further] if options.negotiate else ())
-            yield ImageResult(
+            yield ReportedResult(
                 output_url=to_url(image),
                 outcome=image.outcome.value if image.outcome and has_object else image.status.value,
                 error_code=image.error_code.value if image.error_code and not (is_cancelled or is_pending) else None,
@@ -166,8 +169,8 @@ def _read_results(runtime: Runtime, request: Snapshot, options: Options) -> Iter
 
 def _further_result(
     image: OutputRow, output: FurtherOutput, name: str | None, to_url: Callable[[OutputFile, str | None], str | None]
-) -> ImageResult:
-    return ImageResult(
+) -> ReportedResult:
+    return ReportedResult(
         output_url=to_url(output, name),
         outcome=output.outcome.value,
         input_bytes=image.input_bytes,

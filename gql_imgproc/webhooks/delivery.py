@@ -17,7 +17,7 @@ from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_ENDPOINTS_DISABLED, WEBHOOK_SECONDS
 from gql_imgproc.requests.notify import best_effort
 from gql_imgproc.requests.repository import endpoint_outbox, webhook_outbox
-from gql_imgproc.requests.repository.webhook_outbox import Attempt, ClaimedDelivery
+from gql_imgproc.requests.repository.webhook_outbox import ClaimedDelivery, DeliveryAttempt
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.requests.trace_context import request_span
 from gql_imgproc.runtime import Runtime
@@ -89,7 +89,7 @@ async def _send(runtime: Runtime, claim: ClaimedDelivery) -> client.DeliveryResp
 async def _record(runtime: Runtime, claim: ClaimedDelivery, response: client.DeliveryResponse) -> None:
     WEBHOOK_ATTEMPTS.labels(outcome_label(response)).inc()
     WEBHOOK_SECONDS.observe(response.duration_ms / 1000)
-    attempt = Attempt(claim.at, response.http_status, response.error, response.duration_ms)
+    attempt = DeliveryAttempt(claim.at, response.http_status, response.error, response.duration_ms)
     delays_s = runtime.settings.webhook_retry_delays
     delay_s = None if response.is_gone else next_delay_s(claim.attempt, delays_s, response.retry_after_s)
     if reason := await runtime.db.write(_record_attempt, claim, attempt, delay_s, response):
@@ -111,7 +111,7 @@ async def _record(runtime: Runtime, claim: ClaimedDelivery, response: client.Del
 def _record_attempt(
     connection: Connection,
     claim: ClaimedDelivery,
-    attempt: Attempt,
+    attempt: DeliveryAttempt,
     delay_s: float | None,
     response: client.DeliveryResponse,
 ) -> EndpointDisabledReason | None:

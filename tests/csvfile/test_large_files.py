@@ -14,7 +14,7 @@ from python_calamine import CalamineWorkbook
 
 from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.reader import read_products
-from gql_imgproc.csvfile.results import ImageResult
+from gql_imgproc.csvfile.results import ReportedResult
 from gql_imgproc.csvfile.validation import CsvSummary, validate
 from gql_imgproc.csvfile.writer import write_output
 from gql_imgproc.errors import InvalidCsv
@@ -139,7 +139,7 @@ def test_memory_does_not_grow_with_the_file_of_a_shop() -> None:
     tracemalloc.start()
     summary = validate(file, LIMITS, only_example_hosts)
     read = sum(1 for _ in read_products(file, LIMITS, summary.layout))
-    results = (ImageResult("https://o.example/1.jpg") for _ in range(count))
+    results = (ReportedResult("https://o.example/1.jpg") for _ in range(count))
     write_output(file, Counter(0), Counter(1), LIMITS, results, layout=summary.layout)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -156,7 +156,7 @@ def test_memory_does_not_grow_with_a_workbook() -> None:
         lines = (f'"p{number}","https://a.example/{number}.jpg",{number}\r\n' for number in range(count))
         file = io.BytesIO("".join(['"Handle","Image Src","Image Position"\r\n', *lines]).encode())
         layout = replace(validate(file, LIMITS, only_example_hosts).layout, sheet="Products")
-        results = (ImageResult("https://o.example/1.jpg") for _ in range(count))
+        results = (ReportedResult("https://o.example/1.jpg") for _ in range(count))
         with TemporaryFile() as out, TemporaryFile() as report, TemporaryFile() as book:
             tracemalloc.start()
             write_output(file, out, report, LIMITS, results, layout=layout, workbook=book)

@@ -17,7 +17,7 @@ from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.profiles import SHOPS
 from gql_imgproc.csvfile.profiles.profile import Profile
 from gql_imgproc.csvfile.reader import read_products
-from gql_imgproc.csvfile.results import ImageResult
+from gql_imgproc.csvfile.results import ReportedResult
 from gql_imgproc.csvfile.validation import CsvSummary, validate
 from gql_imgproc.csvfile.writer import write_output
 from gql_imgproc.enums import CsvProfile, InvalidRowPolicy
@@ -52,7 +52,7 @@ def products_of(content: str | bytes, layout: CsvLayout = LAYOUT) -> list[tuple[
 
 
 def outputs_of(
-    content: str | bytes, results: list[ImageResult], layout: CsvLayout = LAYOUT
+    content: str | bytes, results: list[ReportedResult], layout: CsvLayout = LAYOUT
 ) -> tuple[bytes, list[list[str]]]:
     out, report = io.BytesIO(), io.BytesIO()
     accepted = check(content, layout).layout
@@ -61,11 +61,11 @@ def outputs_of(
     return out.getvalue(), list(rows)
 
 
-def done(number: int) -> ImageResult:
-    return ImageResult(f"{RESULTS}{number}.jpg", "COMPRESSED", input_bytes=100, output_bytes=40, similarity=81.5)
+def done(number: int) -> ReportedResult:
+    return ReportedResult(f"{RESULTS}{number}.jpg", "COMPRESSED", input_bytes=100, output_bytes=40, similarity=81.5)
 
 
-FAILED = ImageResult(None, "FAILED", "HTTP_STATUS", "=The host returned 404.")
+FAILED = ReportedResult(None, "FAILED", "HTTP_STATUS", "=The host returned 404.")
 
 
 @pytest.mark.parametrize(
@@ -438,12 +438,12 @@ def test_a_round_trip_without_changes_returns_every_byte(generated: tuple[bytes,
     content, profile = generated
     summary = check(content)
     urls = [url for _, _, found in products_of(content) for url in found]
-    marked = [ImageResult(f"{RESULTS}{number:05}.jpg") for number in range(len(urls))]
+    marked = [ReportedResult(f"{RESULTS}{number:05}.jpg") for number in range(len(urls))]
 
     # when it is written, then it is the same file,
     assert summary.layout.profile is profile.name
-    assert outputs_of(content, [ImageResult(url) for url in urls])[0] == content
-    assert outputs_of(content, [ImageResult(None)] * len(urls))[0] == content
+    assert outputs_of(content, [ReportedResult(url) for url in urls])[0] == content
+    assert outputs_of(content, [ReportedResult(None)] * len(urls))[0] == content
     # other URLs stand where the image URLs stood,
     output, _ = outputs_of(content, marked)
     text, encoding = output, "utf-16-be" if output.startswith(codecs.BOM_UTF16_BE) else "utf-8"
@@ -473,6 +473,6 @@ def test_marks_and_encoding_come_back(encoding: str, given_name: str | None, bef
     content = before + SHOPIFY.replace("Pine table", "Pine table" if given_name is None else "Стол").encode(encoding)
 
     # when it is written without results, then not a byte differs.
-    failed = [ImageResult(None, "FAILED", "TIMEOUT", "Timeout.")] * 4
+    failed = [ReportedResult(None, "FAILED", "TIMEOUT", "Timeout.")] * 4
     output, _ = outputs_of(content + after, failed, replace(LAYOUT, encoding=given_name))
     assert output == content + after

@@ -20,7 +20,7 @@ from python_calamine import CalamineWorkbook
 from gql_imgproc.csvfile import workbook, workbook_process
 from gql_imgproc.csvfile.layout import CsvLayout, NamedColumns
 from gql_imgproc.csvfile.limits import CsvLimits
-from gql_imgproc.csvfile.results import ImageResult
+from gql_imgproc.csvfile.results import ReportedResult
 from gql_imgproc.csvfile.sheet_writer import SheetWriter
 from gql_imgproc.csvfile.typed_cells import Value, format_cell, parse_cell, split_row
 from gql_imgproc.csvfile.validation import CsvSummary, validate
@@ -133,7 +133,7 @@ def check(data: bytes, layout: CsvLayout = LAYOUT) -> CsvSummary:
     return validate(io.BytesIO(table), LIMITS, only_example_hosts, layout=read_as)
 
 
-def outputs_of(data: bytes, results: list[ImageResult]) -> tuple[bytes, bytes]:
+def outputs_of(data: bytes, results: list[ReportedResult]) -> tuple[bytes, bytes]:
     """The output CSV and the output workbook."""
     out, book = io.BytesIO(), io.BytesIO()
     write_output(
@@ -148,11 +148,11 @@ def cells_of(data: bytes) -> list[list[object]]:
     return [[*cells] for cells in book.get_sheet_by_name(name).iter_rows()]
 
 
-def done(number: int) -> ImageResult:
-    return ImageResult(f"{RESULTS}{number}.jpg")
+def done(number: int) -> ReportedResult:
+    return ReportedResult(f"{RESULTS}{number}.jpg")
 
 
-FAILED = ImageResult(None, "FAILED", "HTTP_STATUS", "=The host returned 404.")
+FAILED = ReportedResult(None, "FAILED", "HTTP_STATUS", "=The host returned 404.")
 
 
 def test_cells_are_read_as_the_sheet_shows_them() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gql_imgproc.csvfile.formula_injection import escape_formula
 from gql_imgproc.csvfile.limits import CsvLimits
-from gql_imgproc.csvfile.results import ImageResult
+from gql_imgproc.csvfile.results import ReportedResult
 from gql_imgproc.csvfile.validation import validate
 from gql_imgproc.csvfile.writer import write_output
 from gql_imgproc.errors import InvalidCsv
@@ -31,8 +31,10 @@ def output_of(content: str | bytes, results: list[RowResult]) -> bytes:
     return out.getvalue()
 
 
-def flatten(results: list[RowResult]) -> list[ImageResult]:
-    return [ImageResult(url, error=error) for urls, errors in results for url, error in zip(urls, errors, strict=True)]
+def flatten(results: list[RowResult]) -> list[ReportedResult]:
+    return [
+        ReportedResult(url, error=error) for urls, errors in results for url, error in zip(urls, errors, strict=True)
+    ]
 
 
 def allow_any(url: str) -> None:
@@ -100,7 +102,7 @@ def test_the_output_has_the_encoding_of_the_input(encoding: str, written: str) -
 def test_an_error_message_that_the_encoding_lacks_needs_another_one() -> None:
     # Given a Windows-1252 file, and an error message with another letter,
     content = f"{HEADER}1,Löffel,https://a.example\n".encode("cp1252")
-    results = [ImageResult(None, error="椅.example responded with status 404.")]
+    results = [ReportedResult(None, error="椅.example responded with status 404.")]
 
     # when the output is written, then nothing is replaced: the caller chooses UTF-8 with a mark.
     with pytest.raises(UnicodeEncodeError):

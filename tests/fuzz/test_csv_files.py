@@ -8,7 +8,7 @@ import json
 from hypothesis import event, given
 
 from gql_imgproc.csvfile.limits import CsvLimits
-from gql_imgproc.csvfile.results import ImageResult
+from gql_imgproc.csvfile.results import ReportedResult
 from gql_imgproc.csvfile.validation import validate
 from gql_imgproc.csvfile.writer import write_output
 from gql_imgproc.errors import CsvIssueCode, InvalidCsv
@@ -61,7 +61,7 @@ def test_any_file_is_refused_with_messages_or_has_an_output(content: bytes) -> N
         assert "\0" not in row.product_name + row.serial_number
     # and its output is accepted, has the same products, and is its own output.
     results = [
-        ImageResult("https://o.example/1,x" if index == 0 else None)
+        ReportedResult("https://o.example/1,x" if index == 0 else None)
         for row in rows
         for index in range(len(row.image_urls))
     ]

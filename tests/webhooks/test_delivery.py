@@ -324,7 +324,7 @@ async def test_expired_lease_is_taken_over_and_the_late_result_is_dropped(
     assert expired is not None
 
     await attempt(settings, delivery_id)
-    late = webhook_outbox.Attempt(expired.at, None, "The receiver did not respond within 5 seconds.", 5000)
+    late = webhook_outbox.DeliveryAttempt(expired.at, None, "The receiver did not respond within 5 seconds.", 5000)
     is_recorded = database.write_now(webhook_outbox.record_attempt, expired, late, 1.0)
 
     assert is_recorded is False

@@ -542,7 +542,7 @@ async def test_late_result_of_an_expired_lease_is_dropped(runtime: Runtime, data
     assert expired is not None
     assert database.write_now(endpoint_outbox.claim_delivery, delivery.id, 60) is not None
 
-    late = webhook_outbox.Attempt(expired.at, 204, None, 5)
+    late = webhook_outbox.DeliveryAttempt(expired.at, 204, None, 5)
 
     assert database.write_now(webhook_outbox.record_attempt, expired, late, None) is False
     assert read_rows(database, endpoint_deliveries)[0].status is WebhookStatus.PENDING

@@ -36,7 +36,7 @@ from gql_imgproc.graphql.types.webhook import WebhookDelivery
 from gql_imgproc.ids import IdPrefix, encode_global_id, parse_global_id
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests.repository import changes, image_queries
-from gql_imgproc.requests.repository.image_queries import ImageFilter
+from gql_imgproc.requests.repository.image_queries import ImageSelection
 from gql_imgproc.requests.repository.product_queries import ProductFilter
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.storage import paths
@@ -224,7 +224,7 @@ class Request(Node):
         ] = strawberry.UNSET,
     ) -> Connection[Image]:
         read, request_id = info.context.read, self.snapshot.id
-        filter = ImageFilter(unset_to_none(status), unset_to_none(outcome), unset_to_none(error_code))
+        filter = ImageSelection(unset_to_none(status), unset_to_none(outcome), unset_to_none(error_code))
         page = await read(image_queries.images_page, request_id, window, filter)
         count = partial(read, image_queries.count_images, request_id, filter)
         return _to_images(CursorKind.IMAGES_OF_REQUEST, info, window, page, count)

@@ -32,7 +32,7 @@ _COUNTERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFilter:
+class ImageSelection:
     """Selects images of a request; only completed ones have an outcome, and only failed ones an error."""
 
     status: ImageStatus | None = None
@@ -51,7 +51,7 @@ class ImageFilter:
 
 
 def images_page(
-    connection: Connection, tenant_id: UUID, request_id: UUID, window: PageWindow, filter: ImageFilter
+    connection: Connection, tenant_id: UUID, request_id: UUID, window: PageWindow, filter: ImageSelection
 ) -> Page[ImageOfRequest]:
     """Cursor keys are (position of the product, position of the image). One page searches `SEARCH_ROWS` products."""
     statement = _of_request(tenant_id, request_id, filter)
@@ -93,15 +93,15 @@ def _scored(tenant_id: UUID, request_id: UUID) -> Select[Any]:
     )
 
 
-def count_images(connection: Connection, tenant_id: UUID, request_id: UUID, filter: ImageFilter) -> int:
-    if filter == ImageFilter():
+def count_images(connection: Connection, tenant_id: UUID, request_id: UUID, filter: ImageSelection) -> int:
+    if filter == ImageSelection():
         counted = select(func.sum(products.c.total_images)).where(*_products(tenant_id, request_id))
     else:
         counted = _of_request(tenant_id, request_id, filter).with_only_columns(func.count())
     return connection.execute(counted).scalar_one() or 0
 
 
-def _of_request(tenant_id: UUID, request_id: UUID, filter: ImageFilter) -> Select[Any]:
+def _of_request(tenant_id: UUID, request_id: UUID, filter: ImageSelection) -> Select[Any]:
     return _with_urls().where(*_products(tenant_id, request_id), *filter.terms())
 
 

@@ -27,7 +27,7 @@ MAX_LOGGED_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class DeliveryAttempt:
     """One attempt and its result; it succeeded when `error` is None."""
 
     at: datetime
@@ -37,7 +37,7 @@ class Attempt:
 
 
 #: Converts the column `attempts_log`.
-ATTEMPTS = TypeAdapter(tuple[Attempt, ...])
+ATTEMPTS = TypeAdapter(tuple[DeliveryAttempt, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Delivery:
     last_http_status: int | None
     #: When the next attempt is due, or the lease of the current one expires; None when final.
     due_at: datetime | None
-    log: tuple[Attempt, ...]
+    log: tuple[DeliveryAttempt, ...]
 
     @classmethod
     def from_row(cls, row: Row[Any]) -> Self:
@@ -67,7 +67,7 @@ class ClaimedDelivery:
     attempt: int
     #: When the attempt started, by the database's clock.
     at: datetime
-    log: tuple[Attempt, ...]
+    log: tuple[DeliveryAttempt, ...]
     url: str
     event: WebhookEvent
     tenant_id: UUID
@@ -192,7 +192,7 @@ def claim_delivery(connection: Connection, delivery_id: UUID, lease_s: float) ->
 
 
 def record_attempt(
-    connection: Connection, claim: ClaimedDelivery, attempt: Attempt, retry_delay_s: float | None
+    connection: Connection, claim: ClaimedDelivery, attempt: DeliveryAttempt, retry_delay_s: float | None
 ) -> bool:
     """Records an attempt, and plans the next one after `retry_delay_s`; None plans no further attempt.
 
