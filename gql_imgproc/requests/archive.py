@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from itertools import chain, count
 from typing import Self
 
-from gql_imgproc.enums import ImageStatus
-from gql_imgproc.errors import ObjectMissing
+from gql_imgproc.enums import ImageStatus, RequestPhase
+from gql_imgproc.errors import ObjectMissing, RequestNotFound
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests.file_names import name_image
+from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.repository.image_outputs import FurtherOutput
 from gql_imgproc.requests.repository.output_rows import OutputRow, read_output_rows
 from gql_imgproc.requests.snapshot import Snapshot
@@ -55,7 +56,10 @@ class _Image:
 
 
 async def stream_archive(runtime: Runtime, request: Snapshot, output: StoredObject) -> AsyncIterator[bytes]:
-    """Yields the archive. Raises StorageError if an image cannot be read, so that no archive lacks one silently."""
+    """Yields the archive. No archive lacks an image silently.
+
+    Raises StorageError if one cannot be read, and RequestNotFound if the request is deleted meanwhile.
+    """
     outputs = Options.from_json(request.options).output_names
     archive, names = ZipWriter(request.updated_at), _UniqueNames(1 + request.total_images * len(outputs))
     output_name = output_download(request.csv_filename, request.profile, request.output_name or "").filename
@@ -84,6 +88,10 @@ async def _read_images(
                 if len(reading) > READ_AHEAD:
                     yield reading[0][0].name, _read_chunks(runtime.storage, *reading[0])
                     reading.popleft()
+        # Images whose rows are deleted would be missing.
+        current = await runtime.db.read(queries.get_request, request.tenant_id, request.id)
+        if current is None or current.phase is RequestPhase.DELETING:
+            raise RequestNotFound
         while reading:
             yield reading[0][0].name, _read_chunks(runtime.storage, *reading[0])
             reading.popleft()

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import ImageOutcome, ImageStatus, RequestPhase, RequestStatus
-from gql_imgproc.errors import ObjectMissing
+from gql_imgproc.errors import ObjectMissing, RequestNotFound
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.requests import archive
 from gql_imgproc.settings import Settings
@@ -126,6 +126,25 @@ async def test_no_archive_lacks_an_image_silently(api: Api) -> None:
     # when the archive is streamed, then it breaks off before the table of contents.
     with pytest.raises(ObjectMissing):
         async for _ in await open_stream(api):
+            pass
+
+
+async def test_no_archive_is_short_because_its_request_was_deleted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an archive whose first file is sent, of a request whose images are listed one product at a time,
+    monkeypatch.setattr(archive, "PAGE_PRODUCTS", 1)
+    await given_images(api, [[5], [7]])
+    stream = await open_stream(api)
+    await anext(stream)
+
+    # when the request starts to be deleted, and the first rows are gone, while the objects stay for a while,
+    api.runtime.db.write_now(
+        lambda connection: connection.execute(update(requests).values(phase=RequestPhase.DELETING))
+    )
+    api.runtime.db.write_now(lambda connection: connection.execute(delete(products).where(products.c.position == 1)))
+
+    # then the archive breaks off before the table of contents.
+    with pytest.raises(RequestNotFound):
+        async for _ in stream:
             pass
 
 
