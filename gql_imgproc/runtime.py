@@ -17,7 +17,8 @@ from gql_imgproc.messaging.pubsub import Hub
 from gql_imgproc.messaging.queue import Queue
 from gql_imgproc.messaging.rate_limiter import RateLimiter
 from gql_imgproc.net.address_policy import NetworkPolicy
-from gql_imgproc.net.image_fetcher import FetchLimits, ImageFetcher
+from gql_imgproc.net.fetch_limits import FetchLimits
+from gql_imgproc.net.image_fetcher import ImageFetcher
 from gql_imgproc.net.proxy import Proxy
 from gql_imgproc.security.secret_encryption import parse_secrets_keys
 from gql_imgproc.security.webhook_signature import parse_webhook_keys
@@ -70,19 +71,7 @@ class Runtime:
         self.hub = Hub(settings.redis_url)
         self.rate_limiter = RateLimiter(settings.redis_url)
         self.storage = open_storage(settings)
-        self.fetcher = ImageFetcher(
-            self.policy,
-            FetchLimits(
-                max_bytes=settings.max_image_bytes,
-                connect_s=settings.fetch_connect_seconds,
-                first_byte_s=settings.fetch_first_byte_seconds,
-                total_s=settings.fetch_total_seconds,
-                max_idle=settings.images_in_flight,
-                per_host=min(settings.fetch_per_host, settings.images_in_flight),
-            ),
-            rules=settings.host_rules,
-            proxy=Proxy.parse(settings.fetch_proxy) if settings.fetch_proxy else None,
-        )
+        self.fetcher = _open_fetcher(settings, self.policy)
         self.host_budgets = HostBudgets(
             settings.redis_url, per_host=settings.fetch_per_host, host_category=self.fetcher.host_category
         )
@@ -138,3 +127,19 @@ class Runtime:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _open_fetcher(settings: Settings, policy: NetworkPolicy) -> ImageFetcher:
+    return ImageFetcher(
+        policy,
+        FetchLimits(
+            max_bytes=settings.max_image_bytes,
+            connect_s=settings.fetch_connect_seconds,
+            first_byte_s=settings.fetch_first_byte_seconds,
+            total_s=settings.fetch_total_seconds,
+            max_idle=settings.images_in_flight,
+            per_host=min(settings.fetch_per_host, settings.images_in_flight),
+        ),
+        rules=settings.host_rules,
+        proxy=Proxy.parse(settings.fetch_proxy) if settings.fetch_proxy else None,
+    )

@@ -40,8 +40,8 @@ from gql_imgproc.graphql.websocket import MAX_OPERATIONS_PER_SOCKET, SOCKET_INIT
 from gql_imgproc.imaging.compress import ImageLimits
 from gql_imgproc.net.address_policy import MAX_URL_CHARS
 from gql_imgproc.net.fetch_errors import FetchErrorKind
+from gql_imgproc.net.fetch_limits import FetchLimits
 from gql_imgproc.net.http_client import MAX_IPS_TRIED
-from gql_imgproc.net.image_fetcher import FetchLimits
 from gql_imgproc.requests.limits import csv_limits, image_limits
 from gql_imgproc.requests.upload import MAX_EXPANSION
 from gql_imgproc.settings import DEPRECATED, Settings

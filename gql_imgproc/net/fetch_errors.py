@@ -9,6 +9,9 @@ import httpx
 
 from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.net.address_policy import UrlProblem
+from gql_imgproc.net.fetch_limits import FetchLimits
+from gql_imgproc.net.proxy import ProxyFailed
+from gql_imgproc.net.tls_errors import TlsFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +123,36 @@ class HostNotFound(httpx.ConnectError):
 
 class BodyTooLarge(httpx.TransportError):
     """The body of a response is larger than the caller allows."""
+
+
+class NotStarted(Exception):
+    """The limit of a host allowed no start in time."""
+
+
+#: The kind and the message of each error that a request can end with; subclasses first.
+_ERRORS: tuple[tuple[type[Exception], FetchErrorKind, str], ...] = (
+    (NotStarted, FetchErrorKind.LIMITER_TIMEOUT,
+     "The download from {host} could not start within {limits.limiter_wait_s:g} s: "
+     "too many downloads are in progress."),
+    (TimeoutError, FetchErrorKind.TOTAL_TIMEOUT, "{host} did not send the whole image within {limits.total_s:g} s."),
+    (BodyTooLarge, FetchErrorKind.TOO_LARGE, "The image is larger than the limit of {limits.max_bytes:,} bytes."),
+    (ForbiddenAddress, FetchErrorKind.HOST_FORBIDDEN, "{error}"),
+    (TlsFailed, FetchErrorKind.TLS_FAILED, "TLS with {host} failed: {error}."),
+    (ProxyFailed, FetchErrorKind.NOT_CONNECTED, "Could not connect to {host}: {error}."),
+    (httpx.ConnectTimeout, FetchErrorKind.CONNECT_TIMEOUT,
+     "Could not connect to {host} within {limits.connect_s:g} s."),
+    (httpx.TimeoutException, FetchErrorKind.READ_TIMEOUT, "{host} sent no data for {limits.first_byte_s:g} s."),
+    (HostNotFound, FetchErrorKind.NAME_NOT_RESOLVED,
+     "The host name {host} cannot be resolved. Check the spelling of the URL."),
+    (httpx.ConnectError, FetchErrorKind.NOT_CONNECTED,
+     "Could not connect to {host}. Check the URL, or retry when the host is available."),
+    (httpx.RemoteProtocolError, FetchErrorKind.RESPONSE_BROKEN, "{host} sent a response that cannot be read: {error}."),
+    (httpx.TransportError, FetchErrorKind.RESPONSE_BROKEN,
+     "{host} closed the connection before the response was complete."),
+)  # fmt: skip
+
+
+def to_fetch_error(error: Exception, host: str, limits: FetchLimits) -> FetchError:
+    """Returns what the user reads about an exception of a download. `error` must be of one of the types above."""
+    kind, message = next((kind, message) for cause, kind, message in _ERRORS if isinstance(error, cause))
+    return FetchError(kind, message.format(host=host, error=error, limits=limits))

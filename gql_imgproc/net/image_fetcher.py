@@ -22,20 +22,20 @@ from gql_imgproc.net.fetch_errors import (
     BodyTooLarge,
     FetchError,
     FetchErrorKind,
-    ForbiddenAddress,
-    HostNotFound,
+    NotStarted,
     status_advice,
+    to_fetch_error,
 )
+from gql_imgproc.net.fetch_limits import FetchLimits
 from gql_imgproc.net.host_categories import HostCategory
 from gql_imgproc.net.host_headers import HostRule, headers_for
 from gql_imgproc.net.hosts import split_host
 from gql_imgproc.net.http_client import GuardedClient
 from gql_imgproc.net.http_connection import Connection
-from gql_imgproc.net.proxy import Proxy, ProxyFailed
+from gql_imgproc.net.proxy import Proxy
 from gql_imgproc.net.retry_after import parse_retry_after_s
 from gql_imgproc.net.share_links import find_share_link
 from gql_imgproc.net.target import Target, parse_target
-from gql_imgproc.net.tls_errors import TlsFailed
 from gql_imgproc.net.validators import NO_VALIDATORS, Validators
 
 #: Limits for reading an error response to its end, in bytes and seconds. Up to here, that costs less than a new
@@ -44,24 +44,6 @@ DRAIN_BYTES = 16 * 1024
 DRAIN_S = 0.2
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
-
-
-@dataclass(frozen=True, slots=True)
-class FetchLimits:
-    """Limits of one download, and of all downloads of a process."""
-
-    max_bytes: int
-    connect_s: float
-    #: Longest wait for the first byte, and for each following chunk.
-    first_byte_s: float
-    #: From the first connection to the last byte, including redirects. Waiting for the limit of a host does not count.
-    total_s: float
-    max_idle: int
-    #: Concurrent downloads per host. Budgets limit the hosts of a CSV; this also limits those that they redirect to.
-    per_host: int
-    max_redirects: int = 5
-    #: Longest wait for the limit of a host: ten downloads that take `total_s`.
-    limiter_wait_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,33 +62,6 @@ class Download:
 class _Redirect:
     location: str
     set_cookie: str
-
-
-class _NotStarted(Exception):
-    """The limit of a host allowed no start in time."""
-
-
-#: The kind and the message of each error that a request can end with; subclasses first.
-_ERRORS: tuple[tuple[type[Exception], FetchErrorKind, str], ...] = (
-    (_NotStarted, FetchErrorKind.LIMITER_TIMEOUT,
-     "The download from {host} could not start within {limits.limiter_wait_s:g} s: "
-     "too many downloads are in progress."),
-    (TimeoutError, FetchErrorKind.TOTAL_TIMEOUT, "{host} did not send the whole image within {limits.total_s:g} s."),
-    (BodyTooLarge, FetchErrorKind.TOO_LARGE, "The image is larger than the limit of {limits.max_bytes:,} bytes."),
-    (ForbiddenAddress, FetchErrorKind.HOST_FORBIDDEN, "{error}"),
-    (TlsFailed, FetchErrorKind.TLS_FAILED, "TLS with {host} failed: {error}."),
-    (ProxyFailed, FetchErrorKind.NOT_CONNECTED, "Could not connect to {host}: {error}."),
-    (httpx.ConnectTimeout, FetchErrorKind.CONNECT_TIMEOUT,
-     "Could not connect to {host} within {limits.connect_s:g} s."),
-    (httpx.TimeoutException, FetchErrorKind.READ_TIMEOUT, "{host} sent no data for {limits.first_byte_s:g} s."),
-    (HostNotFound, FetchErrorKind.NAME_NOT_RESOLVED,
-     "The host name {host} cannot be resolved. Check the spelling of the URL."),
-    (httpx.ConnectError, FetchErrorKind.NOT_CONNECTED,
-     "Could not connect to {host}. Check the URL, or retry when the host is available."),
-    (httpx.RemoteProtocolError, FetchErrorKind.RESPONSE_BROKEN, "{host} sent a response that cannot be read: {error}."),
-    (httpx.TransportError, FetchErrorKind.RESPONSE_BROKEN,
-     "{host} closed the connection before the response was complete."),
-)  # fmt: skip
 
 
 # Created at import: a rate needs a value before the first event.
@@ -226,8 +181,8 @@ class ImageFetcher:
                         # Validators belong to one URL: where it leads to may change.
                         answer = await self._request(client, url, *step, NO_VALIDATORS if visited[1:] else known)
             except TimeoutError as error:
-                cause = error if started_at is not None else _NotStarted()
-                raise self._to_fetch_error(cause, host) from error
+                cause = error if started_at is not None else NotStarted()
+                raise to_fetch_error(cause, host, self._limits) from error
             if isinstance(answer, Download):
                 return replace(answer, validators=NO_VALIDATORS) if visited[1:] else answer
             left_s -= loop.time() - started_at
@@ -281,7 +236,7 @@ class ImageFetcher:
             finally:
                 client.release(response)
         except httpx.TransportError as error:
-            raise self._to_fetch_error(error, target.host) from error
+            raise to_fetch_error(error, target.host, limits) from error
 
     async def _read_response(self, url: str, host: str, response: Connection) -> Download | _Redirect:
         status = response.status
@@ -314,10 +269,6 @@ class ImageFetcher:
         if encoding := response.headers.get("content-encoding"):
             return await asyncio.to_thread(decode_body, body, encoding, host, limit)
         return body
-
-    def _to_fetch_error(self, error: Exception, host: str) -> FetchError:
-        kind, message = next((kind, message) for cause, kind, message in _ERRORS if isinstance(error, cause))
-        return FetchError(kind, message.format(host=host, error=error, limits=self._limits))
 
 
 def _join(url: str, location: str) -> str:

@@ -12,7 +12,8 @@ import pytest
 
 from gql_imgproc.net.address_policy import NetworkPolicy
 from gql_imgproc.net.fetch_errors import FetchError
-from gql_imgproc.net.image_fetcher import FetchLimits, ImageFetcher
+from gql_imgproc.net.fetch_limits import FetchLimits
+from gql_imgproc.net.image_fetcher import ImageFetcher
 
 LOOPBACK = NetworkPolicy(allow_networks=(ip_network("127.0.0.0/8"),), allow_ports="*")
 CLOSED = NetworkPolicy(allow_ports="*")
