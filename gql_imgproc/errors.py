@@ -210,7 +210,7 @@ class InputInvalid(ImgprocError):
 
 
 class ApiKeyInvalid(InputInvalid):
-    """Of an API key, or of a tenant."""
+    """A field of an API key, or the name of a tenant, is invalid."""
 
 
 class ApiKeyNotFound(ImgprocError):
@@ -271,7 +271,7 @@ class NoWebhook(ImgprocError):
 
 
 class WebhookEndpointInvalid(InputInvalid):
-    """Of a webhook endpoint."""
+    """A field of a webhook endpoint is invalid."""
 
 
 class WebhookEndpointNotFound(ImgprocError):

@@ -25,8 +25,8 @@ class UnreadColumns:
         self.watched = unread | self._images if columns.profile.has_file_names else unread
         self._found: list[int] = []
 
-    def look(self, cells: list[str]) -> None:
-        """Looks for URLs that are not read in a row."""
+    def check(self, cells: list[str]) -> None:
+        """Searches a row for URLs in columns that are not read."""
         for index in tuple(self.watched):
             if (cell := cells[index]) and self._is_unread(index, cell):
                 self.watched.discard(index)

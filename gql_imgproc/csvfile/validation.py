@@ -40,9 +40,9 @@ def validate(
     check_url: UrlCheck,
     yield_control: YieldControl = no_yield,
     layout: CsvLayout = RECOGNIZED,
-    see_urls: Callable[[list[str]], None] | None = None,
+    on_urls: Callable[[list[str]], None] | None = None,
 ) -> CsvSummary:
-    """Checks every row, and calls `see_urls` with the URLs of each valid one.
+    """Checks every row, and calls `on_urls` with the URLs of each valid one.
 
     Raises InvalidCsv with the first issues in the order of the file, and their total.
     """
@@ -58,10 +58,10 @@ def validate(
             if isinstance(found, tuple):
                 _, cells, urls = found
                 images += len(urls)
-                if see_urls:
-                    see_urls(urls)
+                if on_urls:
+                    on_urls(urls)
                 if unread.watched:
-                    unread.look(cells)
+                    unread.check(cells)
                 yield found
             elif isinstance(found, InvalidRow) and reader.skips_invalid_rows:
                 skipped.append(found.row)

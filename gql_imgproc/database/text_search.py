@@ -46,9 +46,10 @@ def page_by_position(
     ingested: int,
     convert: Callable[[Any], tuple[CursorKey, T]],
 ) -> Page[T]:
-    """A page of what a statement finds among the products of a request, which has so many `ingested` ones.
+    """A page of the rows that a statement finds among the products of a request.
 
-    The first column is the position of a product. `convert` returns the cursor key of a row, and its value.
+    `ingested`: the number of its products that are inserted. The first of the `columns` is the position of a product.
+    `convert` returns the cursor key of a row, and its value.
     """
 
     def search(window: PageWindow) -> tuple[list[tuple[CursorKey, T]], CursorKey | None]:

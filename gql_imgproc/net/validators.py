@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
-from gql_imgproc.net.retry_after import parse_http_date
+from gql_imgproc.net.http_dates import parse_http_date
 
 #: Minimum age of a `Last-Modified`, in seconds. A younger file may have changed again within the same second.
 MIN_AGE_S = 60

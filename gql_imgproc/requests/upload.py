@@ -248,13 +248,13 @@ async def open_upload(runtime: Runtime, upload: CsvUpload, max_bytes: int, out: 
 
 
 def check_upload(
-    runtime: Runtime, upload: CsvUpload, table: Table, see_urls: Callable[[list[str]], None] | None = None
+    runtime: Runtime, upload: CsvUpload, table: Table, on_urls: Callable[[list[str]], None] | None = None
 ) -> tuple[CsvUpload, CsvSummary]:
-    """Checks the table of a file, which takes its place. `see_urls` receives the URLs of each valid row."""
+    """Checks the table of a file, which takes its place. `on_urls` receives the URLs of each valid row."""
     settings = runtime.settings
     check_url, pause = url_check(runtime.policy), partial(time.sleep, CHECK_PAUSE_SECONDS)
     try:
-        summary = validate(table.file, csv_limits(settings), check_url, pause, table.layout, see_urls)
+        summary = validate(table.file, csv_limits(settings), check_url, pause, table.layout, on_urls)
     except InvalidCsv as error:
         # Perhaps another sheet was meant.
         raise InvalidCsv((*table.warnings, *error.issues), error.total + len(table.warnings)) from None
