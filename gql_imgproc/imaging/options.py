@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
@@ -37,7 +36,7 @@ _IRRELEVANT = ("file_name", "keep_metadata", "negotiate")
 #: Options that are stored as they are.
 _PLAIN = (
     *("quality", "scale", "max_width", "max_height", "keep_metadata", "metadata", "file_name", "effort"),
-    *("min_similarity", "max_bytes", "trim", "fit", "negotiate"),
+    *("min_similarity", "max_bytes", "trim", "fit", "format", "negotiate"),
 )
 _RATIO = re.compile(r"([1-9]\d{0,4}):([1-9]\d{0,4})")
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
@@ -70,6 +69,13 @@ class Fit(StrEnum):
 
     INSIDE = "INSIDE"
     COVER = "COVER"
+
+
+_ENUMS: dict[str, type[StrEnum]] = {"format": OutputFormat, "metadata": Metadata, "effort": Effort, "fit": Fit}
+
+
+def _to_enums(stored: dict[str, Any]) -> dict[str, Any]:
+    return stored | {name: enum(stored[name]) for name, enum in _ENUMS.items() if name in stored}
 
 
 class OptionInvalid(ValueError):
@@ -159,8 +165,7 @@ class Output:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        enums: dict[str, Callable[[str], Any]] = {"format": OutputFormat, "fit": Fit, "effort": Effort}
-        return cls(**stored | {name: enum(stored[name]) for name, enum in enums.items() if name in stored})
+        return cls(**_to_enums(stored))
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,8 +285,6 @@ class Options:
             out["pad"] = {name: value for name, value in asdict(self.pad).items() if value is not None}
         if self.filters:
             out["filters"] = [f.value for f in self.filters]
-        if self.format is not OutputFormat.ORIGINAL:
-            out["format"] = self.format.value
         if self.outputs:
             out["outputs"] = [output.to_json() for output in self.outputs]
         return out
@@ -295,12 +298,8 @@ class Options:
         if "pad" in values:
             values["pad"] = Pad(**values["pad"])
         values["filters"] = tuple(ImageFilter(name) for name in values.get("filters", ()))
-        values["metadata"] = Metadata(values.get("metadata", Metadata.COPYRIGHT))
-        values["effort"] = Effort(values.get("effort", Effort.BALANCED))
-        values["fit"] = Fit(values.get("fit", Fit.INSIDE))
-        values["format"] = OutputFormat(values.get("format", OutputFormat.ORIGINAL))
         values["outputs"] = tuple(map(Output.from_json, values.get("outputs", ())))
-        return cls(**values)
+        return cls(**_to_enums(values))
 
 
 DEFAULT = Options()
