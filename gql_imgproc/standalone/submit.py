@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EISDIR
 from os import strerror
 from pathlib import Path
@@ -73,9 +73,13 @@ async def estimate(
 async def follow(client: AsyncClient, request_id: str, err: Console) -> Request:
     """Shows the progress of a request until its final state, which has its changes. Raises Detached after Ctrl-C."""
     try:
-        return await client.compare(await show_progress(client, request_id, err))
+        request = await show_progress(client, request_id, err)
+        # The output is still to be saved, which does not need the changes.
+        with suppress(ServiceError):
+            request = await client.compare(request)
     except asyncio.CancelledError:
         raise Detached(request_id) from None
+    return request
 
 
 def upload_name(file: Path) -> str:

@@ -21,11 +21,12 @@ import typer
 from gql_imgproc.cli.app import app
 from gql_imgproc.client import AsyncClient
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.errors import ImageErrorCode
+from gql_imgproc.errors import DatabaseUnavailable, ImageErrorCode
 from gql_imgproc.graphql.types.inputs import UploadCsvInput
 from gql_imgproc.graphql.types.options import ProcessingOptionsInput
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.metrics import SUBSCRIBERS
+from gql_imgproc.requests.repository import changes
 from gql_imgproc.requests.sample import Measurement
 from gql_imgproc.settings import Settings
 from tests.graphql.client import serve_api
@@ -216,6 +217,28 @@ async def test_requests_are_listed_shown_cancelled_and_deleted(service: tuple[st
     # When it is deleted, then it is gone.
     assert await run("delete", first) == (0, f"{first}: deleted\n", "")
     assert (await run("list"))[1].count("\n") == 2
+
+
+async def test_final_state_is_shown_although_the_service_cannot_compare(
+    service: tuple[str, Any], tmp_path: Path
+) -> None:
+    # Given a request that finished, and a database that fails when its changes are read,
+    url, state = service
+    id = encode_global_id(
+        IdPrefix.REQUEST, given_finished(state.runtime.db, [("1", "chair", [("1.jpg", "chair")])], {})
+    )
+    read = state.runtime.db.read
+
+    async def fail(work: Any, *args: Any) -> Any:
+        if work is changes.find_comparison:
+            raise DatabaseUnavailable("database is locked")
+        return await read(work, *args)
+
+    state.runtime.db.read = fail
+
+    # when it is watched, then its final state is printed.
+    status, stdout, _ = await run_command(tmp_path, "watch", id, "--url", url)
+    assert (status, "1 of 1 image done" in stdout) == (0, True)
 
 
 async def test_changes_since_the_last_file_are_printed(service: tuple[str, Any], tmp_path: Path) -> None:
