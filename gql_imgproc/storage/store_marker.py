@@ -136,7 +136,7 @@ async def _read_marker(store: ObjectStore) -> Marker | None:
         return Marker(UUID(found["databaseId"]), int(found["epoch"]), earlier, bool(found.get("disputed")))
     except ObjectMissing:
         return None
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         # Damaged. It names no database, and so it matches none.
         return Marker(UUID(int=0), 0)
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import choice, randrange, sample
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select, update
@@ -225,7 +225,8 @@ async def test_database_does_not_match_the_marker_of_another_one(database: Datab
 async def test_marker_that_is_gone_or_damaged_matches_no_database(database: Database, store: ObjectStore) -> None:
     await renew_marker(database, store)
 
-    for damaged in (b"", b"\xff", b"[]", b"{}", b'{"databaseId": 1, "epoch": 0}'):
+    infinite = b'{"databaseId": "%s", "epoch": 1e999}' % str(uuid4()).encode()
+    for damaged in (b"", b"\xff", b"[]", b"{}", b'{"databaseId": 1, "epoch": 0}', infinite):
         await store.put(MARKER_KEY, damaged, "application/json")
         assert await find_reason(database, store) == "its marker names another database"
     await store.delete(MARKER_KEY)
