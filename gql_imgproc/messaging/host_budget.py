@@ -12,9 +12,8 @@ import json
 import logging
 import math
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -25,6 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gql_imgproc.messaging import outage
+from gql_imgproc.messaging.local_host_budget import RECENT_ANSWERS, HostGrant, KnownHost, grant_locally, learn_locally
 from gql_imgproc.messaging.outage import UNAVAILABLE, Outage
 from gql_imgproc.metrics import HOST_PAUSES, HOST_REFUSALS, HOSTS_PAUSED
 from gql_imgproc.net.host_answers import HostAnswer
@@ -38,61 +38,17 @@ log = logging.getLogger(__name__)
 KEY_PREFIX = "imgproc:host:"
 #: Hosts that one process remembers; the least recently used one is forgotten.
 MAX_HOSTS = 10_000
-#: Answers of a host, most of which must be refusals before a 503 without `Retry-After` counts as one.
-RECENT_ANSWERS = 20
 #: Interval in seconds at which Redis is informed of downloads in progress. It forgets them after 10 s, so that work
 #: resumes soon after a process was killed.
 RENEW_S = 3.0
 #: Interval in seconds at which paused hosts are counted for metrics.
 COUNT_INTERVAL_S = 1.0
-#: While Redis is unavailable: concurrent downloads of a host without a known pace, per process.
-LOCAL_WINDOW = 2
-#: While Redis is unavailable: shortest and longest pause after a refusal, in seconds.
-LOCAL_PAUSE_S, MAX_LOCAL_PAUSE_S = 1.0, 600.0
-#: While Redis is unavailable: how far ahead starts are granted, in seconds.
-LOCAL_AHEAD_S = 0.07
 # rate() needs a value before the first event.
 for _category in HostCategory:
     HOST_REFUSALS.labels(_category.value)
     HOST_PAUSES.labels(_category.value)
     HOSTS_PAUSED.labels(_category.value)
 _EVENTS = {"paused": "host paused", "resumed": "host resumed", "paced": "host pace found"}
-
-
-@dataclass(frozen=True, slots=True)
-class HostGrant:
-    """The downloads of one host that may begin."""
-
-    #: For each granted download: seconds from now at which it may begin.
-    starts_s: tuple[float, ...]
-    #: When fewer were granted than wanted: seconds until asking again may help.
-    wait_s: float
-    #: The host must not be requested for `wait_s`. False: only its window is full, or its pace is used up.
-    is_paused: bool
-    #: Seconds since the first refusal or failure after the last success; 0 while the host serves.
-    unserved_s: float
-    #: The last requests got no connection or no answer. False: they were refused, or Redis is unavailable.
-    is_failing: bool = False
-
-
-@dataclass(slots=True)
-class _Host:
-    """What this process knows of a host. Times are those of its own clock."""
-
-    #: Downloads that were granted and have not ended; and their number as Redis knows it.
-    held: int = 0
-    sent_held: int = 0
-    sent_at: float = 0.0
-    #: Reports to send: answer, start, duration, `Retry-After`.
-    reports: list[tuple[HostAnswer, float, float, float | None]] = field(default_factory=list)
-    #: Whether each of the last answers was a refusal or a 503.
-    recent: deque[bool] = field(default_factory=lambda: deque(maxlen=RECENT_ANSWERS))
-    #: Downloads per second of the fleet, 0 for no pace; and the number of processes that share them.
-    rate: float = 0.0
-    processes: int = 1
-    resume_at: float = 0.0
-    unserved_since: float | None = None
-    next_start_at: float = 0.0
 
 
 class HostBudgets:
@@ -112,7 +68,7 @@ class HostBudgets:
         self._clock = clock or time.monotonic
         self._is_virtual = clock is not None
         self._process = uuid4().hex
-        self._hosts: OrderedDict[str, _Host] = OrderedDict()
+        self._hosts: OrderedDict[str, KnownHost] = OrderedDict()
         # Hosts with downloads in progress, or with something to send.
         self._active: set[str] = set()
         # End of the pause of each paused host.
@@ -164,7 +120,7 @@ class HostBudgets:
             now = self._clock()
             self._count_paused(now)
             return {
-                host: self._grant_locally(self._host(host), count, now)
+                host: grant_locally(self._host(host), count, self._per_host, now)
                 if replies is None
                 else self._grant(self._host(host), replies[host])
                 for host, count in wanted.items()
@@ -184,8 +140,8 @@ class HostBudgets:
         await self.flush()
         await self._redis.aclose()
 
-    def _host(self, name: str) -> _Host:
-        host = self._hosts.setdefault(name, _Host())
+    def _host(self, name: str) -> KnownHost:
+        host = self._hosts.setdefault(name, KnownHost())
         self._hosts.move_to_end(name)
         while len(self._hosts) > MAX_HOSTS + len(self._active):
             oldest = next(iter(self._hosts))
@@ -195,7 +151,7 @@ class HostBudgets:
                 del self._hosts[oldest]
         return host
 
-    def _end(self, name: str, count: int) -> _Host:
+    def _end(self, name: str, count: int) -> KnownHost:
         host = self._host(name)
         host.held = max(0, host.held - count)
         self._active.add(name)
@@ -224,7 +180,7 @@ class HostBudgets:
         replies = await self._run_script(list(hosts), asks, now)
         if replies is None:
             for host, lost in zip(hosts.values(), reports, strict=True):
-                _learn_locally(host, lost, now)
+                learn_locally(host, lost, now)
             return None
         for (name, host), reply in zip(hosts.items(), replies, strict=True):
             self._learn(name, host, reply, now)
@@ -245,7 +201,7 @@ class HostBudgets:
             return None
         return json.loads(reply)
 
-    def _learn(self, name: str, host: _Host, reply: dict[str, Any], now: float) -> None:
+    def _learn(self, name: str, host: KnownHost, reply: dict[str, Any], now: float) -> None:
         host.held += reply["granted"]
         host.sent_held, host.sent_at = host.held, now
         (self._active.add if host.held else self._active.discard)(name)
@@ -260,26 +216,10 @@ class HostBudgets:
             fields = {"host": name, "pause_s": round(reply["pause"], 3), "rate_per_s": round(host.rate, 2)}
             log.info(_EVENTS[event], extra=fields)
 
-    def _grant(self, host: _Host, reply: dict[str, Any]) -> HostGrant:
+    def _grant(self, host: KnownHost, reply: dict[str, Any]) -> HostGrant:
         starts = tuple(reply["first"] + n * reply["step"] for n in range(reply["granted"]))
         is_paused = reply["pause"] > 0
         return HostGrant(starts, reply["wait"], is_paused, reply["unserved"], reply["failing"])
-
-    def _grant_locally(self, host: _Host, wanted: int, now: float) -> HostGrant:
-        pause_s = max(0.0, host.resume_at - now)
-        unserved_s = 0.0 if host.unserved_since is None else now - host.unserved_since
-        if pause_s:
-            return HostGrant((), pause_s, True, unserved_s)
-        step = host.processes / host.rate if host.rate else 0.0
-        limit = max(1, self._per_host // host.processes) if step else LOCAL_WINDOW
-        first = max(now, host.next_start_at)
-        count = max(0, min(wanted, limit - host.held))
-        if step:
-            count = min(count, max(0, math.floor((now + LOCAL_AHEAD_S - first) / step) + 1))
-        host.next_start_at = first + count * step
-        host.held += count
-        starts = tuple(first - now + n * step for n in range(count))
-        return HostGrant(starts, max(step, 0.2), False, unserved_s)
 
     def _category(self, host: str) -> str:
         return self._host_category(split_host(host)[0]).value
@@ -292,17 +232,6 @@ class HostBudgets:
         counts = Counter(self._category(name) for name in self._paused)
         for category in HostCategory:
             HOSTS_PAUSED.labels(category.value).set(counts[category.value])
-
-
-def _learn_locally(host: _Host, reports: list[tuple[HostAnswer, float, float, float | None]], now: float) -> None:
-    for answer, _, _, retry_after_s in reports:
-        if answer is HostAnswer.SERVED:
-            host.unserved_since = None
-        elif answer is not HostAnswer.UNAVAILABLE:
-            host.unserved_since = host.unserved_since or now
-        if answer is HostAnswer.REFUSED:
-            pause_s = min(max(retry_after_s or 0, LOCAL_PAUSE_S), MAX_LOCAL_PAUSE_S)
-            host.resume_at = max(host.resume_at, now + pause_s)
 
 
 @cache
