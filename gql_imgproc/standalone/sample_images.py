@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from gql_imgproc.standalone.sample_products import PRODUCTS, Colour, Finish, Part, Product, Shape
+from gql_imgproc.standalone.sample_products import PRODUCTS, Colour, Finish, Part, SampleProduct, Shape
 
 #: Views that show the other side, and those that are taken from close up.
 _MIRRORED = ("side", "off", "back", "sole", "open")
@@ -123,7 +123,7 @@ def _unite(masks: Iterable[Image.Image]) -> Image.Image:
     return first
 
 
-def _render_studio(product: Product, size: tuple[int, int]) -> Image.Image:
+def _render_studio(product: SampleProduct, size: tuple[int, int]) -> Image.Image:
     """Renders a wall that is darker towards the corners, and a lighter floor that has no edge."""
     light = Image.radial_gradient("L").resize(size, Image.Resampling.BILINEAR)
     wall = Image.composite(
@@ -137,7 +137,7 @@ def _render_studio(product: Product, size: tuple[int, int]) -> Image.Image:
     return wall
 
 
-def _cast_shadow(image: Image.Image, mask: Image.Image, product: Product) -> None:
+def _cast_shadow(image: Image.Image, mask: Image.Image, product: SampleProduct) -> None:
     """Casts a soft shadow to the lower right, and a dark one where the product stands."""
     width, height = image.size
     soft = ImageChops.offset(_blur(mask), width // 40, height // 28)

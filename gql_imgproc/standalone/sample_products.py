@@ -38,7 +38,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class SampleProduct:
     parts: Sequence[Part]
     wall: Colour
     #: Whether it stands on a floor; others hang on the wall.
@@ -188,16 +188,16 @@ _GIFT_CARD = (
 
 #: By the first word of the file name.
 PRODUCTS = {
-    "espresso": Product(_ESPRESSO_MACHINE, (214, 205, 192)),
-    "lamp": Product(_LAMP, (172, 184, 190)),
-    "boots": Product([*_boot(18, -7, (104, 68, 42)), *_boot(-2, 1, LEATHER)], (199, 205, 193)),
-    "clock": Product(_CLOCK, (203, 209, 211), stands=False),
-    "rucksack": Product(_RUCKSACK, (219, 209, 194)),
-    "cookware": Product(_COOKWARE, (206, 213, 214)),
-    "table": Product(_TABLE, (214, 204, 190)),
-    "jacket": Product(_JACKET, (176, 190, 198), stands=False),
-    "headphones": Product(_HEADPHONES, (222, 214, 205)),
-    "teapot": Product(_TEAPOT, (210, 200, 186)),
-    "poster": Product(_POSTER, (205, 208, 203), stands=False),
-    "gift": Product(_GIFT_CARD, (214, 206, 200), stands=False),
+    "espresso": SampleProduct(_ESPRESSO_MACHINE, (214, 205, 192)),
+    "lamp": SampleProduct(_LAMP, (172, 184, 190)),
+    "boots": SampleProduct([*_boot(18, -7, (104, 68, 42)), *_boot(-2, 1, LEATHER)], (199, 205, 193)),
+    "clock": SampleProduct(_CLOCK, (203, 209, 211), stands=False),
+    "rucksack": SampleProduct(_RUCKSACK, (219, 209, 194)),
+    "cookware": SampleProduct(_COOKWARE, (206, 213, 214)),
+    "table": SampleProduct(_TABLE, (214, 204, 190)),
+    "jacket": SampleProduct(_JACKET, (176, 190, 198), stands=False),
+    "headphones": SampleProduct(_HEADPHONES, (222, 214, 205)),
+    "teapot": SampleProduct(_TEAPOT, (210, 200, 186)),
+    "poster": SampleProduct(_POSTER, (205, 208, 203), stands=False),
+    "gift": SampleProduct(_GIFT_CARD, (214, 206, 200), stands=False),
 }

@@ -22,24 +22,26 @@ def image_cache_control(*, is_private: bool) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Download:
+class Attachment:
+    """A file that browsers save, not show."""
+
     filename: str
     media_type: str
 
 
 def output_download(
     csv_filename: str, profile: CsvProfile | None, output_name: str, suffix: str = "-output"
-) -> Download:
+) -> Attachment:
     """Return `shop-output.csv` for an upload of `shop.csv`. A shop's CSV keeps its extension."""
     if output_name.endswith(".xlsx"):
-        return Download(_with_suffix(csv_filename, suffix, "xlsx"), _WORKBOOK)
+        return Attachment(_with_suffix(csv_filename, suffix, "xlsx"), _WORKBOOK)
     is_renamed = profile in (None, CsvProfile.GENERIC) or csv_filename.lower().endswith(EXTENSIONS)
     media_type = f"text/csv; charset={output_charset(output_name)}"
-    return Download(_with_suffix(csv_filename, suffix, "csv" if is_renamed else None), media_type)
+    return Attachment(_with_suffix(csv_filename, suffix, "csv" if is_renamed else None), media_type)
 
 
-def report_download(csv_filename: str) -> Download:
-    return Download(_with_suffix(csv_filename, "-report", "csv"), _UTF8_CSV)
+def report_download(csv_filename: str) -> Attachment:
+    return Attachment(_with_suffix(csv_filename, "-report", "csv"), _UTF8_CSV)
 
 
 def _with_suffix(csv_filename: str, suffix: str, new_extension: str | None = None) -> str:
@@ -49,8 +51,8 @@ def _with_suffix(csv_filename: str, suffix: str, new_extension: str | None = Non
     return f"{stem}{suffix}.{new_extension or extension}"
 
 
-def archive_download(csv_filename: str) -> Download:
-    return Download(_with_suffix(csv_filename, "-images", "zip"), "application/zip")
+def archive_download(csv_filename: str) -> Attachment:
+    return Attachment(_with_suffix(csv_filename, "-images", "zip"), "application/zip")
 
 
 def content_disposition(name: str) -> str:

@@ -38,7 +38,7 @@ from gql_imgproc.storage.paths import (
 )
 from gql_imgproc.storage.response_headers import (
     OUTPUT_CACHE,
-    Download,
+    Attachment,
     archive_download,
     content_disposition,
     image_cache_control,
@@ -90,7 +90,7 @@ async def _serve_result(
     request: Request,
     name: str,
     find_key: Callable[[Snapshot], str | None],
-    describe: Callable[[Snapshot], Download],
+    describe: Callable[[Snapshot], Attachment],
 ) -> Response:
     runtime: Runtime = request.app.state.runtime
     found = await _find_finished(request, name)
@@ -239,7 +239,7 @@ def _stream(request: Request, chunks: AsyncIterator[bytes], headers: dict[str, s
     return Response(headers=headers) if request.method == "HEAD" else StreamingResponse(chunks, headers=headers)
 
 
-def _download_headers(download: Download, cache_control: str) -> dict[str, str]:
+def _download_headers(download: Attachment, cache_control: str) -> dict[str, str]:
     return {
         "Content-Disposition": content_disposition(download.filename),
         "Cache-Control": cache_control,
