@@ -16,7 +16,7 @@ from itertools import chain, count
 from typing import Self
 
 from gql_imgproc.enums import ImageStatus, RequestPhase
-from gql_imgproc.errors import ObjectMissing, RequestNotFound
+from gql_imgproc.errors import RequestNotFound
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests.file_names import name_image
 from gql_imgproc.requests.repository import queries
@@ -105,11 +105,9 @@ async def _read_images(
 async def _read_chunks(storage: ObjectStore, image: _Image, task: asyncio.Task[bytes] | None) -> AsyncIterator[bytes]:
     if task:
         yield await task
-    elif stored := await storage.open(image.key):
-        async for chunk in stored.chunks:
-            yield chunk
     else:
-        raise ObjectMissing(f"The object {image.key} does not exist.")
+        async for chunk in storage.read_chunks(image.key):
+            yield chunk
 
 
 class _UniqueNames:

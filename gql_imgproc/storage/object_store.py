@@ -199,18 +199,21 @@ class ObjectStore:
                 return False
         return True
 
-    async def get(self, key: str) -> bytes:
-        stored = await self.open(key)
-        if stored is None:
-            raise ObjectMissing(f"The object {key} does not exist.")
-        return b"".join([chunk async for chunk in stored.chunks])
-
-    async def download(self, key: str, file: BinaryIO) -> None:
-        """Write an object to a file, and rewind the file."""
+    async def read_chunks(self, key: str) -> AsyncIterator[bytes]:
+        """Yield the bytes of an object. Raises ObjectMissing."""
         stored = await self.open(key)
         if stored is None:
             raise ObjectMissing(f"The object {key} does not exist.")
         async for chunk in stored.chunks:
+            yield chunk
+
+    async def get(self, key: str) -> bytes:
+        """Return an object. Raises ObjectMissing."""
+        return b"".join([chunk async for chunk in self.read_chunks(key)])
+
+    async def download(self, key: str, file: BinaryIO) -> None:
+        """Write an object to a file, and rewind the file. Raises ObjectMissing."""
+        async for chunk in self.read_chunks(key):
             await asyncio.to_thread(file.write, chunk)
         file.seek(0)
 
