@@ -255,10 +255,11 @@ def _begin_when_unlocked(connection: Connection, begin: str) -> None:
         try:
             cursor.execute(begin)
             return
-        except sqlite3.OperationalError as error:
-            is_locked = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+        except sqlite3.DatabaseError as error:
+            is_locked = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
             if not is_locked or time.monotonic() > deadline:
-                raise OperationalError(begin, None, error) from error
+                # Of the same class as if the library had executed it, also for a damaged file.
+                raise DBAPIError.instance(begin, None, error, sqlite3.Error) from error
         time.sleep(LOCK_POLL_S)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from gql_imgproc.database import engine
 from gql_imgproc.database.engine import Database
@@ -73,3 +76,16 @@ def test_writer_gives_up_after_the_timeout(database: Database, url: str, monkeyp
     others.close()
     others.engine.dispose()
     impatient.close()
+
+
+@pytest.mark.parametrize("transact", [Database.write_now, Database.read_now])
+def test_damaged_file_is_an_error_of_the_library(database: Database, url: str, transact: Callable[..., object]) -> None:
+    """Given an open database whose file gets damaged, then a transaction fails as the callers expect it."""
+    path = Path(url.removeprefix("sqlite:///"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    with path.open("r+b") as file:
+        file.write(b"damage" * 20)
+
+    with pytest.raises(SQLAlchemyError, match="file is not a database"):
+        transact(database, count_notes)
