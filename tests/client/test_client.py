@@ -78,15 +78,15 @@ async def test_upload_of_unknown_outcome_is_repeated_and_creates_one_request(
 ) -> None:
     # Given a database that commits an upload, and then is unavailable,
     monkeypatch.setattr(graphql_errors, "UNAVAILABLE_RETRY_AFTER_S", 0.01)
-    insert, failures = upload._insert, [DatabaseUnavailable("lost", is_outcome_unknown=True)]
+    record, failures = upload._record, [DatabaseUnavailable("lost", is_outcome_unknown=True)]
 
-    async def insert_and_fail_once(*args: Any) -> Any:
-        inserted = await insert(*args)
+    async def record_and_fail_once(*args: Any) -> Any:
+        recorded = await record(*args)
         if failures:
             raise failures.pop()
-        return inserted
+        return recorded
 
-    monkeypatch.setattr(upload, "_insert", insert_and_fail_once)
+    monkeypatch.setattr(upload, "_record", record_and_fail_once)
 
     # when a file is uploaded,
     async with AsyncClient(service[0]) as client:
