@@ -82,7 +82,7 @@ from gql_imgproc.requests.repository.image_results import FinishedImage, ImageRe
 from gql_imgproc.requests.repository.lanes import Lane
 from gql_imgproc.requests.repository.renditions import Rendition
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
-from gql_imgproc.requests.repository.webhook_outbox import Attempt
+from gql_imgproc.requests.repository.webhook_outbox import DeliveryAttempt
 from gql_imgproc.requests.snapshot import Snapshot
 from tests.support.invariants import assert_counters_equal_rows, assert_images_have_their_renditions
 from tests.support.scenarios import (
@@ -625,7 +625,7 @@ class Life(RuleBasedStateMachine):
             ).one()
         )
         newest = row.lease_token == tried.lease_token
-        attempt = Attempt(datetime(2026, 1, 1, tzinfo=UTC), 200, error, 5)
+        attempt = DeliveryAttempt(datetime(2026, 1, 1, tzinfo=UTC), 200, error, 5)
         with self.unchanged_unless(newest):
             assert self.write(webhook_outbox.record_attempt, tried, attempt, delay_s) == newest
 
