@@ -58,8 +58,8 @@ def submit(
       gql-imgproc submit list.csv --image-column Photo --name-column Title
       export.sh | gql-imgproc submit - --output new.csv --url https://images.example
 
-    Ctrl-C leaves the request running, and a second Ctrl-C cancels it. The exit status is 0 if all images are done,
-    3 if some failed, and 1 if the upload was refused or the request failed.
+    Ctrl-C leaves the request running, and a second Ctrl-C asks whether to cancel it. The exit status is 0 if all
+    images are done, 3 if some failed, and 1 if the upload was refused or the request failed.
 
     If the service requires an API key, set IMGPROC_API_KEY or IMGPROC_API_KEY_FILE in the environment or in `.env`.
     """
@@ -109,7 +109,10 @@ def listen(
 
     \b
     Examples:
-      IMGPROC_WEBHOOK_SECRET=whsec_… gql-imgproc listen
+      export IMGPROC_WEBHOOK_SECRET=whsec_…
+      IMGPROC_FETCH_ALLOW_NETWORKS=127.0.0.0/8 IMGPROC_FETCH_ALLOW_PORTS='*' gql-imgproc up
+      # In another terminal, with the same secret
+      gql-imgproc listen
       gql-imgproc submit products.csv --webhook http://127.0.0.1:8899/
     """
     from gql_imgproc.settings import load

@@ -41,7 +41,10 @@ def create(
     from gql_imgproc.access import tenants
 
     run_with_database(lambda db: tenants.create(db, user_name(), name))
-    typer.echo(f"Created tenant {name}. Create its API keys with `gql-imgproc keys create --tenant {name}`", err=True)
+    typer.echo(
+        f"Created tenant {name}. Create its API keys with `gql-imgproc keys create --tenant {name} --name NAME`",
+        err=True,
+    )
 
 
 def set_(

@@ -224,5 +224,7 @@ def _check_webhooks(settings: Settings) -> Check:
             "Sent unsigned. Set IMGPROC_SECRETS_KEY, so that tenants can create secrets",
             is_essential=False,
         )
-    secrets = "those of their tenants" if settings.secrets_key else "that of the service"
-    return Check("Webhooks", f"signed with secrets: {secrets} (not shown)")
+    if settings.webhook_secret is None:
+        return Check("Webhooks", "signed with the secret of their tenant; unsigned until it has created one")
+    owner = "their tenant, or else of the service" if settings.secrets_key else "the service"
+    return Check("Webhooks", f"signed with the secret of {owner} (not shown)")

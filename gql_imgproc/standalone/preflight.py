@@ -57,5 +57,6 @@ def check_keys(database_url: str, host: str, anonymous: AnonymousAccess) -> None
     if not has_key:
         raise ConfigurationError(
             f"Listening on {host or 'every IP address'} admits other machines, so callers need an API key, and there "
-            "is none yet. Create one with `gql-imgproc keys create`, or add --allow-anonymous to require none"
+            "is none yet. Create one with `gql-imgproc keys create --name NAME`, with IMGPROC_DATA_DIR or "
+            "IMGPROC_DATABASE_URL of this service, or add --allow-anonymous to require none"
         )

@@ -56,7 +56,9 @@ def list_keys(run: Run, *arguments: str) -> list[list[str]]:
 
 def test_keys_are_created_listed_rotated_and_revoked(run: Run, tmp_path: Path) -> None:
     *_, stderr = run("tenants", "create", "shop")
-    assert stderr == "Created tenant shop. Create its API keys with `gql-imgproc keys create --tenant shop`\n"
+    assert (
+        stderr == "Created tenant shop. Create its API keys with `gql-imgproc keys create --tenant shop --name NAME`\n"
+    )
     till = issue_key(run, "keys", "create", "--name", "till", "--tenant", "shop", "--expires", "90d")
     boss = issue_key(run, "keys", "create", "--name", "boss", "--scope", "admin", "--scope", "READ")
     successor = issue_key(run, "keys", "rotate", till)

@@ -95,3 +95,35 @@ def test_database_check_shows_encoding_and_clock(
 
     monkeypatch.setattr(doctor, "MAX_SKEW_S", -1.0)
     assert database_line().startswith("WARN")
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (
+            {},
+            "WARN  Webhooks     no secret  Sent unsigned. Set IMGPROC_SECRETS_KEY, so that tenants can create secrets",
+        ),
+        ({"WEBHOOK_SECRET"}, "ok    Webhooks     signed with the secret of the service (not shown)"),
+        (
+            {"SECRETS_KEY"},
+            "ok    Webhooks     signed with the secret of their tenant; unsigned until it has created one",
+        ),
+        (
+            {"SECRETS_KEY", "WEBHOOK_SECRET"},
+            "ok    Webhooks     signed with the secret of their tenant, or else of the service (not shown)",
+        ),
+    ],
+)
+def test_webhooks_check_tells_which_secret_signs(
+    settings: set[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMGPROC_REDIS_URL", "redis://127.0.0.1:1/0")
+    secrets = {"WEBHOOK_SECRET": "whsec_" + "A" * 44, "SECRETS_KEY": "A" * 43 + "="}
+    for name in settings:
+        monkeypatch.setenv(f"IMGPROC_{name}", secrets[name])
+
+    run_checks()
+
+    assert line in capsys.readouterr().out.splitlines()
