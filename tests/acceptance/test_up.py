@@ -251,7 +251,8 @@ def test_listening_for_other_machines_requires_a_key_or_a_flag(tmp_path: Path) -
 
     assert line == (
         "gql-imgproc: Listening on 0.0.0.0 admits other machines, so callers need an API key, and there is none yet."
-        " Create one with `gql-imgproc keys create`, or add --allow-anonymous to require none\n"
+        " Create one with `gql-imgproc keys create --name NAME`, with IMGPROC_DATA_DIR or IMGPROC_DATABASE_URL of this"
+        " service, or add --allow-anonymous to require none\n"
     )
 
 

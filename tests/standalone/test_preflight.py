@@ -26,7 +26,9 @@ def test_loopback_needs_no_key_until_one_exists(host: str, database_url: str) ->
 def test_other_hosts_need_a_key_unless_anonymous_access_is_allowed(host: str, tmp_path: Path) -> None:
     url = create_sqlite(tmp_path / "test.db")
     anonymous = anonymous_policy(host, allow_anonymous=False)
-    with pytest.raises(ConfigurationError, match=r"`gql-imgproc keys create`, or add --allow-anonymous"):
+    with pytest.raises(
+        ConfigurationError, match=r"`gql-imgproc keys create --name NAME`, .+, or add --allow-anonymous"
+    ):
         check_keys(url, host, anonymous)
     database = Database(url)
     given_key(database)
